@@ -1,0 +1,369 @@
+//! The report: the truth about one run.
+//!
+//! For: the only result type. CLI text and JSON are views of it.
+//! Not for: gathering the figures (see `sandbox::supervisor`).
+//! Runs in: the supervisor, and in whoever reads a report.
+//!
+//! Field names carry their unit, values are integers, and what was not measured is absent, never 0.
+//! The JSON form is described by `schema/report-1.json`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The value of [`Report::schema`] that this version writes.
+pub const SCHEMA: &str = "jail.report/1";
+
+/// What happened in one run. Always produced, also when the set-up failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// Unique on this host: names the cgroup and temporary things of the run.
+    pub run_id: String,
+    /// Start of the run, RFC 3339 in UTC with milliseconds.
+    pub started_at: String,
+    /// The profile that was in force.
+    pub profile: ProfileId,
+    /// The command as given. Bytes that are no UTF-8 are replaced.
+    pub argv: Vec<String>,
+    /// The exit code that `jail` gives for this report.
+    pub exit_code: u8,
+    /// How the program itself ended; absent when it never ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// How the run ended and why.
+    pub verdict: Verdict,
+    /// Limits that were reached, whether or not they ended the run.
+    pub limits_hit: Vec<LimitHit>,
+    /// What the set-up or `jail` itself failed at; absent when nothing failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorInfo>,
+    /// Time that was used.
+    pub time: Time,
+    /// Memory of the whole tree.
+    pub memory: Memory,
+    /// Processes and threads of the whole tree.
+    pub tasks: Tasks,
+    /// Input and output of the whole tree.
+    pub io: Io,
+    /// Scheduling of the whole tree.
+    pub sched: Sched,
+    /// Page faults of the whole tree.
+    pub faults: Faults,
+    /// What was written to stdout and stderr.
+    pub output: OutputReport,
+    /// Which protections were requested, applied and witnessed.
+    pub posture: Posture,
+    /// Where the start went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setup: Option<Setup>,
+}
+
+/// Which policy was in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileId {
+    /// Name of the outermost profile.
+    pub name: String,
+    /// [`Policy::digest`](crate::Policy::digest) of what it meant, flags included.
+    pub digest: String,
+}
+
+/// How the program itself ended. Exactly one of the two is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Its exit code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
+    /// The signal that killed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<u8>,
+    /// Whether the kernel says that it dumped core.
+    pub core_dumped: bool,
+}
+
+/// The one reason why a run ended. The order is the precedence: when several hold, the first one is
+/// the verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    /// `jail` or the set-up failed; the program did not run, or its end is unknown.
+    InternalError,
+    /// The filter killed the program for a system call.
+    SyscallKilled,
+    /// More output than allowed.
+    Output,
+    /// The kernel killed for memory.
+    Memory,
+    /// More CPU time than allowed.
+    CpuTime,
+    /// More wall time than allowed.
+    WallTime,
+    /// The program wrote a file larger than allowed.
+    FileSize,
+    /// The caller ended the run.
+    Cancelled,
+    /// The program could not be executed.
+    ExecFailed,
+    /// A signal of its own.
+    Signaled,
+    /// An exit code other than 0.
+    NonzeroExit,
+    /// Exit code 0.
+    Ok,
+}
+
+/// How the run ended, why, and how that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The reason.
+    pub kind: VerdictKind,
+    /// The limit that was reached, in the unit of `unit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// What was observed, in the unit of `unit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed: Option<u64>,
+    /// `ms`, `bytes` or `tasks`; there when `limit` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
+    /// Kernel counters and own timers that say so, in words: `memory.events oom_kill +1`.
+    pub evidence: Vec<String>,
+}
+
+/// The unit of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Milliseconds.
+    Ms,
+    /// Bytes.
+    Bytes,
+    /// Processes and threads.
+    Tasks,
+}
+
+/// A limit that was reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitHit {
+    /// `wall`, `cpu_time`, `cpus`, `memory`, `pids`, `fsize` or `output`.
+    pub limit: String,
+    /// The counter that says so: `pids.events max +17`.
+    pub evidence: String,
+}
+
+/// What failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorInfo {
+    /// Which kind of thing: the [`ErrorKind`](crate::ErrorKind) in snake case.
+    pub kind: String,
+    /// What, with the value.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The step of the plan that failed: `init 14 bind /data -> /data (ro)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The system error number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errno: Option<i32>,
+}
+
+/// Where a figure came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// A counter of the run's cgroup: complete.
+    #[serde(rename = "cgroup")]
+    Cgroup,
+    /// wait4(2): complete for processes that were waited for.
+    #[serde(rename = "rusage")]
+    Rusage,
+    /// A counter in procfs that sums up the tree at its end.
+    #[serde(rename = "procfs")]
+    Procfs,
+    /// Looked at now and then: a peak between two looks is missed.
+    #[serde(rename = "procfs sampled")]
+    ProcfsSampled,
+}
+
+/// Time that was used.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Time {
+    /// From the start of set-up to the end of the last process, milliseconds.
+    pub wall_ms: u64,
+    /// CPU time in user mode, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_ms: Option<u64>,
+    /// CPU time in the kernel, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_ms: Option<u64>,
+    /// CPU time in all, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
+    /// Source of `cpu_ms`; `user_ms` and `system_ms` are from rusage where the group does not tell them apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// Memory of the whole tree.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Highest use at one moment, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
+    /// Source of `peak_bytes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// Processes that the kernel killed for memory; at least 1 stands for "some" with `memory.oom.group`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
+}
+
+/// Processes and threads of the whole tree, without the jail's own init.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tasks {
+    /// Most at one moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak: Option<u64>,
+    /// Source of `peak`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// Forks that the limit refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_forks: Option<u64>,
+}
+
+/// Input and output of the whole tree.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Io {
+    /// Bytes that read(2) and its kind returned, whatever they were read from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_bytes: Option<u64>,
+    /// Bytes that write(2) and its kind took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_bytes: Option<u64>,
+    /// Bytes fetched from storage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_read_bytes: Option<u64>,
+    /// Bytes sent to storage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_write_bytes: Option<u64>,
+    /// Source of the four.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// Scheduling of the whole tree.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Sched {
+    /// Context switches by waiting (rusage).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voluntary_switches: Option<u64>,
+    /// Context switches by being preempted (rusage).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub involuntary_switches: Option<u64>,
+    /// Time that the CPU rate held the tree back, milliseconds (cgroup).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttled_ms: Option<u64>,
+}
+
+/// Page faults of the whole tree (rusage).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Faults {
+    /// Served without input or output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minor: Option<u64>,
+    /// Served from storage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub major: Option<u64>,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OutputReport {
+    /// Standard output.
+    pub stdout: Stream,
+    /// Standard error.
+    pub stderr: Stream,
+}
+
+/// One output stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Stream {
+    /// Bytes that the program wrote.
+    pub total_bytes: u64,
+    /// Bytes dropped, because the limit or the room to keep them was reached.
+    pub omitted_bytes: u64,
+    /// The first bytes, when the run was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Text>,
+    /// The last bytes; there only when something between was omitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tail: Option<Text>,
+}
+
+/// Bytes in JSON: as text when they are UTF-8, else in base64.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Text {
+    /// `utf-8` or `base64`.
+    pub encoding: Encoding,
+    /// The bytes in that encoding.
+    pub data: String,
+}
+
+/// How [`Text::data`] stands for bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Encoding {
+    /// The data is the text.
+    #[serde(rename = "utf-8")]
+    Utf8,
+    /// RFC 4648 with padding.
+    #[serde(rename = "base64")]
+    Base64,
+}
+
+/// Which protections were in force.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Posture {
+    /// Kernel release.
+    pub kernel: String,
+    /// Landlock ABI of this kernel; 0 when it has none.
+    pub landlock_abi: u32,
+    /// Each layer by its name.
+    pub layers: BTreeMap<String, LayerStatus>,
+    /// The layers that were given up.
+    pub degraded: Vec<String>,
+}
+
+/// One layer of the posture.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LayerStatus {
+    /// The profile asked for it.
+    pub requested: bool,
+    /// Every step of it succeeded.
+    pub applied: bool,
+    /// It was tried from inside, or read back, and held.
+    pub witnessed: bool,
+    /// How: `v1 memory,pids,cpu,cpuacct`, `ABI 7, 24 rules`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Why it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Where the time of a start went, microseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Setup {
+    /// Making the plan, host probes included.
+    pub plan_us: u64,
+    /// Making the cgroup and the other steps of the supervisor before the clone.
+    pub prepare_us: u64,
+    /// The clone itself.
+    pub clone_us: u64,
+    /// From the clone to exec.
+    pub child_us: u64,
+    /// From the program's end to nothing left.
+    pub teardown_us: u64,
+}
