@@ -7,12 +7,13 @@
 //! Runs in: the supervisor, before anything is started.
 
 mod digest;
+mod print;
 mod types;
 mod validate;
 
 pub use types::{
-    Access, Bytes, EnvVar, Layer, Limits, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Output, Proc,
-    Quota, SystemCalls, Tmpfs, ViewEntry, Workspace,
+    Access, Bytes, EnvVar, Layer, Limits, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Output, Proc, Quota,
+    SystemCalls, Tmpfs, ViewEntry, Workspace,
 };
 
 use std::collections::BTreeMap;
@@ -27,9 +28,11 @@ pub struct Policy {
     pub name: String,
     /// One line of what the profile is for.
     pub description: String,
-    /// What of the host is shown, in the order of the profile; destinations are unique.
+    /// What of the host is shown, sorted by destination, so that a parent comes before what lies below
+    /// it; destinations are unique.
     pub view: Vec<Located<ViewEntry>>,
-    /// Private, size-limited scratch file systems; destinations are unique and differ from the view's.
+    /// Private, size-limited scratch file systems, sorted like the view; destinations are unique and
+    /// differ from the view's.
     pub tmpfs: Vec<Located<Tmpfs>>,
     /// How the working directory of the run is shown.
     pub workspace: Located<Workspace>,
@@ -58,6 +61,13 @@ impl Policy {
     /// Every violation of a range or cross-field rule, all at once, each with its file and line.
     pub fn new(profile: &Profile) -> Result<Self, ProfileError> {
         validate::policy(profile)
+    }
+
+    /// The policy as a profile: every value, its origin in a comment behind it. Read back as a profile,
+    /// it gives a policy with the same digest.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        print::toml(self, print::Comments::Origins)
     }
 
     /// SHA-256 over the canonical form, in lower-case hex: equal for policies that mean the same,
