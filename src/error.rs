@@ -59,6 +59,12 @@ impl Error {
         Self { kind, message: message.into(), hint: None, step: None, errno: None }
     }
 
+    /// An error in what the caller asked for, found by the caller: a front end's bad flag, an input
+    /// that cannot be read.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
     /// Adds one sentence of what to do.
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {

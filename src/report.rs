@@ -8,8 +8,15 @@
 //! The JSON form is described by `schema/report-1.json`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
+
+use crate::policy::{Bytes, Millis};
+use crate::{Error, ErrorKind};
 
 /// The value of [`Report::schema`] that this version writes.
 pub const SCHEMA: &str = "jail.report/1";
@@ -23,7 +30,7 @@ pub struct Report {
     pub run_id: String,
     /// Start of the run, RFC 3339 in UTC with milliseconds.
     pub started_at: String,
-    /// The profile that was in force.
+    /// The profile that was in force; both of its fields are empty when the run failed before there was one.
     pub profile: ProfileId,
     /// The command as given. Bytes that are no UTF-8 are replaced.
     pub argv: Vec<String>,
@@ -58,6 +65,126 @@ pub struct Report {
     /// Where the start went.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setup: Option<Setup>,
+}
+
+impl Report {
+    /// The report of a run that failed before anything was started. Which policy it would have had is
+    /// left open: there may be none.
+    #[must_use]
+    pub fn from_error(error: &Error, argv: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let now = SystemTime::now();
+        let not_run = matches!(error.kind(), ErrorKind::NotExecutable | ErrorKind::NotFound);
+        let kind = if not_run { VerdictKind::ExecFailed } else { VerdictKind::InternalError };
+        Self {
+            schema: SCHEMA.to_owned(),
+            run_id: run_id(now),
+            started_at: rfc3339(now),
+            profile: ProfileId { name: String::new(), digest: String::new() },
+            argv: argv.into_iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect(),
+            exit_code: error.exit_code(),
+            exit: None,
+            verdict: Verdict { kind, limit: None, observed: None, unit: None, evidence: Vec::new() },
+            limits_hit: Vec::new(),
+            error: Some(ErrorInfo::from(error)),
+            time: Time::default(),
+            memory: Memory::default(),
+            tasks: Tasks::default(),
+            io: Io::default(),
+            sched: Sched::default(),
+            faults: Faults::default(),
+            output: OutputReport::default(),
+            posture: Posture::default(),
+            setup: None,
+        }
+    }
+
+    /// One line that says why `jail` ended the run, without the program's name in front; nothing when
+    /// the program ended by itself or never ran.
+    #[must_use]
+    pub fn summary_line(&self) -> Option<String> {
+        let after = tenths(self.time.wall_ms);
+        let limit = |what: &str| match (self.verdict.limit, self.verdict.unit) {
+            (Some(limit), Some(Unit::Ms)) => format!("{what} limit {}", Millis(limit)),
+            (Some(limit), Some(Unit::Bytes)) => format!("{what} limit {}", Bytes(limit)),
+            (Some(limit), Some(Unit::Tasks)) => format!("{what} limit {limit}"),
+            (Some(_) | None, None) | (None, Some(_)) => format!("{what} limit"),
+        };
+        let line = match self.verdict.kind {
+            VerdictKind::Memory => {
+                let peak = self.memory.peak_bytes.map(|peak| format!(" (peak {})", rounded(peak))).unwrap_or_default();
+                format!("{} reached after {after}{peak}", limit("memory"))
+            }
+            VerdictKind::WallTime => format!("{} reached", limit("wall time")),
+            VerdictKind::CpuTime => format!("{} reached after {after}", limit("CPU time")),
+            VerdictKind::Output => format!("{} reached after {after}", limit("output")),
+            VerdictKind::FileSize => format!("{} reached after {after}", limit("file size")),
+            VerdictKind::SyscallKilled => {
+                format!("system call refused by the filter: the program was killed after {after}")
+            }
+            VerdictKind::Cancelled => {
+                let by = match self.exit_code {
+                    130 => " by SIGINT",
+                    143 => " by SIGTERM",
+                    _ => "",
+                };
+                format!("cancelled{by} after {after}")
+            }
+            VerdictKind::InternalError
+            | VerdictKind::ExecFailed
+            | VerdictKind::Signaled
+            | VerdictKind::NonzeroExit
+            | VerdictKind::Ok => return None,
+        };
+        Some(line)
+    }
+}
+
+/// A name for a run: no process has the same id at the same time.
+pub(crate) fn run_id(now: SystemTime) -> String {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    format!("{:x}-{:x}", since.as_nanos(), std::process::id())
+}
+
+/// A time as RFC 3339 in UTC with milliseconds: `2026-01-31T12:34:56.789Z`.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = date(days);
+    let (hour, minute, second, milli) = (second / 3600, second / 60 % 60, second % 60, since.subsec_millis());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+/// The date of a day counted from 1970-01-01. Years here begin in March, which puts the leap day last,
+/// and repeat every 400 years (146097 days).
+const fn date(days: u64) -> (u64, u64, u64) {
+    // 719468 days lie between 0000-03-01 and 1970-01-01.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // 153 days are the five months from March to July, and from August to December.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (400 * era + year + next, month, day)
+}
+
+/// Seconds with one digit: `1.2 s`.
+fn tenths(millis: u64) -> String {
+    let tenths = millis.saturating_add(50) / 100;
+    format!("{}.{} s", tenths / 10, tenths % 10)
+}
+
+/// Bytes with at most one digit behind the point: `511.9 MiB`, `512 MiB`.
+fn rounded(bytes: u64) -> String {
+    let (shift, name) = match bytes {
+        0x400..0x10_0000 => (10, "KiB"),
+        0x10_0000..0x4000_0000 => (20, "MiB"),
+        0x4000_0000.. => (30, "GiB"),
+        _ => return format!("{bytes} B"),
+    };
+    let tenths = (u128::from(bytes) * 10 + (1 << (shift - 1))) >> shift;
+    if tenths % 10 == 0 { format!("{} {name}", tenths / 10) } else { format!("{}.{} {name}", tenths / 10, tenths % 10) }
 }
 
 /// Which policy was in force.
@@ -168,6 +295,18 @@ pub struct ErrorInfo {
     /// The system error number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errno: Option<i32>,
+}
+
+impl From<&Error> for ErrorInfo {
+    fn from(error: &Error) -> Self {
+        Self {
+            kind: error.kind().name().to_owned(),
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+            step: error.step().map(str::to_owned),
+            errno: error.errno(),
+        }
+    }
 }
 
 /// Where a figure came from.
@@ -303,6 +442,14 @@ pub struct Stream {
     pub tail: Option<Text>,
 }
 
+impl Stream {
+    /// The bytes that were kept: the head, then the tail. What lay between is not there.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.head.iter().chain(&self.tail).flat_map(Text::bytes).collect()
+    }
+}
+
 /// Bytes in JSON: as text when they are UTF-8, else in base64.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Text {
@@ -310,6 +457,26 @@ pub struct Text {
     pub encoding: Encoding,
     /// The bytes in that encoding.
     pub data: String,
+}
+
+impl Text {
+    /// As text when the bytes are UTF-8, else in base64.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self { encoding: Encoding::Utf8, data: text.to_owned() },
+            Err(_binary) => Self { encoding: Encoding::Base64, data: BASE64_STANDARD.encode(bytes) },
+        }
+    }
+
+    /// The bytes. Data that is no base64, which no report of ours has, stands for none.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        match self.encoding {
+            Encoding::Utf8 => self.data.clone().into_bytes(),
+            Encoding::Base64 => BASE64_STANDARD.decode(&self.data).unwrap_or_default(),
+        }
+    }
 }
 
 /// How [`Text::data`] stands for bytes.
@@ -367,3 +534,6 @@ pub struct Setup {
     /// From the program's end to nothing left.
     pub teardown_us: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,8 +131,10 @@ impl Page {
                 EnvVar::Keep(name) => keep.push((quote(name), origin)),
             }
         }
-        self.section("env");
-        self.list("keep", keep.into_iter());
+        if !keep.is_empty() {
+            self.section("env");
+            self.list("keep", keep.into_iter());
+        }
         if !set.is_empty() {
             self.section("env.set");
             for (line, origin) in set {

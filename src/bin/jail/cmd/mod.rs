@@ -1,0 +1,5 @@
+//! The subcommands, one file each. Every one returns the exit code.
+
+pub(crate) mod plan;
+pub(crate) mod profile;
+pub(crate) mod run;

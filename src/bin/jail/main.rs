@@ -1,0 +1,32 @@
+//! The `jail` command.
+//!
+//! For: dispatch, and the exit code.
+//! Not for: anything that contains a program; that is the library, of which this crate sees the public
+//! API alone.
+//! Runs in: the supervisor.
+
+mod args;
+mod cmd;
+mod overrides;
+mod render;
+
+use std::process::ExitCode;
+
+use args::Subcommand;
+
+/// `jail` itself failed: usage, profile, unsupported host, set-up.
+const FAILED: u8 = 125;
+
+fn main() -> ExitCode {
+    let code = match args::parse(std::env::args_os().collect()) {
+        Ok(Subcommand::Run(args)) => cmd::run::run(&args),
+        Ok(Subcommand::Plan(args)) => cmd::plan::plan(&args),
+        Ok(Subcommand::Profile(args)) => cmd::profile::profile(&args),
+        // --help and --version come this way too.
+        Err(answer) => {
+            render::usage(&answer);
+            if answer.use_stderr() { FAILED } else { 0 }
+        }
+    };
+    ExitCode::from(code)
+}

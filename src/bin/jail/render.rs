@@ -1,0 +1,90 @@
+//! Everything that the command prints.
+//!
+//! For: results on stdout, messages on stderr.
+//! Not for: wording of errors and verdicts; they come from the library.
+//! Runs in: the supervisor.
+//!
+//! A reader that went away is no error: `jail profile list | head -1` ends quietly.
+
+use std::io::{self, Write};
+
+use jail::{Error, ProfileError, Report};
+
+use crate::FAILED;
+
+const SHORT_USAGE: &str = "\
+usage: jail [OPTIONS] [--] COMMAND [ARGS…]
+       jail plan [OPTIONS] COMMAND…
+       jail profile list | show NAME | check FILE…
+example: jail -m 1G -t 30s python3 script.py
+more: jail --help";
+
+/// Prints a result. The exit code is that of the printing.
+pub(crate) fn result(text: &str) -> u8 {
+    match write(&mut io::stdout().lock(), text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            problem(&format!("stdout cannot be written: {error}"), None);
+            FAILED
+        }
+        Ok(()) | Err(_) => 0,
+    }
+}
+
+fn message(text: &str) {
+    // When stderr is gone, there is nowhere left to say it.
+    let _written = write(&mut io::stderr().lock(), text);
+}
+
+fn write(to: &mut dyn Write, text: &str) -> io::Result<()> {
+    to.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        to.write_all(b"\n")?;
+    }
+    to.flush()
+}
+
+/// Prints help, the version, or what is wrong with the flags.
+pub(crate) fn usage(answer: &clap::Error) {
+    let _written = answer.print();
+}
+
+/// Prints what to type, when nothing was.
+pub(crate) fn short_usage() {
+    message(SHORT_USAGE);
+}
+
+/// Prints an error and what to do about it.
+pub(crate) fn error(error: &Error) {
+    problem(&error.to_string(), error.hint());
+}
+
+/// Prints everything that is wrong with a profile.
+pub(crate) fn profile_error(error: &ProfileError) {
+    problem(&error.to_string(), None);
+}
+
+fn problem(text: &str, hint: Option<&str>) {
+    let lines = text.lines().map(|line| format!("jail: {}\n", plain(line)));
+    let hint = hint.map(|hint| format!("hint: {}\n", plain(hint)));
+    message(&lines.chain(hint).collect::<String>());
+}
+
+/// Prints why `jail` ended the run or could not start it; nothing when the program ended by itself.
+pub(crate) fn ending(report: &Report) {
+    if let Some(error) = &report.error {
+        problem(&error.message, error.hint.as_deref());
+    } else if let Some(line) = report.summary_line() {
+        problem(&line, None);
+    }
+}
+
+/// The report as one line of JSON.
+pub(crate) fn json(report: &Report) -> Result<String, Error> {
+    let text = serde_json::to_string(report);
+    text.map(|text| text + "\n").map_err(|error| Error::usage(format!("the report cannot be written as JSON: {error}")))
+}
+
+/// Keeps what a program or a file name says from steering the terminal.
+fn plain(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
