@@ -4,9 +4,12 @@ pub mod policy;
 pub mod profile;
 
 mod error;
-mod report;
+mod host;
+pub mod report;
+mod sandbox;
 
 pub use error::{Error, ErrorKind};
 pub use policy::Policy;
 pub use profile::{Profile, ProfileError};
 pub use report::Report;
+pub use sandbox::{Command, OutputMode, Plan, Running, Sandbox, Stdin};

@@ -7,16 +7,12 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::sync::Arc;
 
 use jail::profile::Setting;
 use jail::{Command, Error, OutputMode, Policy, Profile, ProfileError, Stdin};
 
 use crate::args::{IoArgs, SandboxArgs};
-
-/// More than this on --stdin would have to be held in memory for little gain.
-const MAX_STDIN: u64 = 256 << 20;
 
 /// The policy that profiles and flags together mean.
 pub(crate) fn policy(args: &SandboxArgs) -> Result<Policy, ProfileError> {
@@ -102,21 +98,14 @@ pub(crate) fn command(args: &SandboxArgs, words: &[OsString]) -> Result<Command,
 /// Adds what goes in and out.
 pub(crate) fn connect(command: Command, args: &IoArgs) -> Result<Command, Error> {
     let stdin = match &args.stdin {
-        Some(path) => Stdin::Bytes(stdin(path)?),
+        Some(path) => {
+            let place = path.display();
+            let refuse = |error| Error::usage(format!("--stdin {place}: cannot be read: {error}"));
+            Stdin::File(Arc::new(File::open(path).map_err(refuse)?.into()))
+        }
         None => Stdin::Inherit,
     };
     let output = if args.json { OutputMode::Capture } else { OutputMode::Inherit };
     Ok(command.stdin(stdin).output(output).cancel_on_signals(true))
 }
 
-fn stdin(path: &Path) -> Result<Vec<u8>, Error> {
-    let place = path.display();
-    let refuse = |error| Error::usage(format!("--stdin {place}: cannot be read: {error}"));
-    let mut file = File::open(path).map_err(refuse)?.take(MAX_STDIN + 1);
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(refuse)?;
-    if file.limit() == 0 {
-        return Err(Error::usage(format!("--stdin {place}: is longer than 256 MiB (write jail … < {place})")));
-    }
-    Ok(bytes)
-}

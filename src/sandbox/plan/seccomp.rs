@@ -137,6 +137,7 @@ impl Filter {
         }
     }
 
+    #[cfg(test)]
     /// The filter as text: a line for each number from 0 to 1023, or for a run of unknown ones, and below it
     /// what depends on arguments.
     pub(crate) fn table(&self) -> String {

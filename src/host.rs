@@ -1,0 +1,454 @@
+//! The host: probed facts, as a plain struct.
+//!
+//! For: everything that the plan has to know about this machine and this caller. Probed by asking the
+//! kernel (a call, an access check), not by reading version numbers.
+//! Not for: deciding what to do about it (see `sandbox::plan`).
+//! Runs in: the supervisor. Tests make up hosts.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::{AccessFlags, access};
+
+use crate::error::{Error, ErrorKind};
+use crate::sandbox::landlock_abi;
+
+/// Facts about this machine and this caller. Probe it once and keep it: it says nothing about a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    /// Kernel release, `uname -r`.
+    pub(crate) kernel: String,
+    /// Effective ids of the caller.
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Landlock ABI, or the errno that says why there is none.
+    pub(crate) landlock: Result<u32, i32>,
+    /// Highest capability of this kernel.
+    pub(crate) last_cap: u32,
+    /// Signals that the caller ignores, bit 0 for signal 1; a program must not inherit that.
+    pub(crate) ignored_signals: u64,
+    /// Where a group with this controller can be made, or why not.
+    pub(crate) cgroups: BTreeMap<Controller, Result<GroupHome, String>>,
+    /// First of the unprivileged ids that a root caller's jails may have, and how many there are.
+    pub(crate) jail_ids: (u32, u32),
+    /// Hard limits of the caller, by RLIMIT_* number; a child cannot go above.
+    pub(crate) hard_limits: BTreeMap<u32, u64>,
+    pub(crate) caller: Caller,
+    pub(crate) files: Files,
+}
+
+/// What of the caller matters to a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) cwd: PathBuf,
+    /// Home directories: of `$HOME` and of the password file.
+    pub(crate) homes: Vec<PathBuf>,
+    pub(crate) env: BTreeMap<OsString, OsString>,
+}
+
+/// A cgroup controller that a run wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Controller {
+    Memory,
+    Pids,
+    Cpu,
+    /// CPU accounting; part of `cpu` in v2.
+    Cpuacct,
+}
+
+impl Controller {
+    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Pids, Self::Cpu, Self::Cpuacct];
+
+    /// The name in mount options and in `cgroup.controllers`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+            Self::Cpu => "cpu",
+            Self::Cpuacct => "cpuacct",
+        }
+    }
+}
+
+/// The caller's own group, below which a run's group is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupHome {
+    pub(crate) version: CgroupVersion,
+    pub(crate) dir: PathBuf,
+    /// v2: controllers that must be enabled for children first.
+    pub(crate) enable: Vec<Controller>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CgroupVersion {
+    V1,
+    V2,
+}
+
+/// The file system as the plan looks at it; made up in tests.
+#[derive(Debug, Clone)]
+pub(crate) enum Files {
+    Real,
+    #[cfg(test)]
+    Made(BTreeMap<PathBuf, Kind>),
+}
+
+/// What is found at a path, symbolic links not followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Dir,
+    File {
+        /// Some execute bit is set.
+        executable: bool,
+    },
+    Link(PathBuf),
+    Other,
+}
+
+/// A file that links can no longer lead elsewhere: where it really is, what it is, and its identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) kind: Kind,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    pub(crate) inode: u64,
+}
+
+impl Files {
+    /// lstat(2).
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Kind> {
+        match self {
+            Self::Real => {
+                let data = fs::symlink_metadata(path)?;
+                if data.is_symlink() {
+                    return Ok(Kind::Link(fs::read_link(path)?));
+                }
+                Ok(kind_of(&data))
+            }
+            #[cfg(test)]
+            Self::Made(files) => files.get(path).cloned().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)),
+        }
+    }
+
+    /// Follows all links, as realpath(3) does.
+    pub(crate) fn find(&self, path: &Path) -> io::Result<Found> {
+        match self {
+            Self::Real => {
+                let path = fs::canonicalize(path)?;
+                let data = fs::symlink_metadata(&path)?;
+                let (major, minor) = (nix::sys::stat::major(data.dev()), nix::sys::stat::minor(data.dev()));
+                let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+                Ok(Found {
+                    kind: kind_of(&data),
+                    path,
+                    major: narrow(major),
+                    minor: narrow(minor),
+                    inode: data.ino(),
+                })
+            }
+            #[cfg(test)]
+            Self::Made(_) => {
+                let kind = self.look(path)?;
+                Ok(Found { path: path.to_owned(), kind, major: 8, minor: 1, inode: 1 })
+            }
+        }
+    }
+}
+
+fn kind_of(data: &fs::Metadata) -> Kind {
+    if data.is_dir() {
+        Kind::Dir
+    } else if data.is_file() {
+        Kind::File { executable: data.mode() & 0o111 != 0 }
+    } else {
+        Kind::Other
+    }
+}
+
+impl Host {
+    /// Asks the kernel. Cheap (some twenty system calls): nothing is started or changed.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted, or the working directory is gone.
+    pub(crate) fn probe() -> Result<Self, Error> {
+        let status = read("/proc/self/status")?;
+        let field = |name: &str| {
+            status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map_or("", str::trim)
+        };
+        let uid = nix::unistd::geteuid().as_raw();
+        let gid = nix::unistd::getegid().as_raw();
+        let kernel = nix::sys::utsname::uname()
+            .map_err(|errno| Error::new(ErrorKind::Internal, "uname").with_errno(errno as i32))?;
+        let env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let cwd = std::env::current_dir().map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("the current directory cannot be found: {error}"))
+                .with_hint("cd into a directory that exists")
+        })?;
+        Ok(Self {
+            kernel: kernel.release().to_string_lossy().into_owned(),
+            uid,
+            gid,
+            landlock: landlock_abi(),
+            last_cap: read("/proc/sys/kernel/cap_last_cap").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(63),
+            ignored_signals: u64::from_str_radix(field("SigIgn"), 16).unwrap_or(0),
+            cgroups: cgroups(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup").unwrap_or_default()),
+            jail_ids: jail_ids(&read("/proc/self/uid_map")?),
+            hard_limits: hard_limits(),
+            caller: Caller { cwd, homes: homes(uid, env.get(OsStr::new("HOME"))), env },
+            files: Files::Real,
+        })
+    }
+}
+
+fn read(path: &str) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|error| {
+        Error::new(ErrorKind::Unsupported, format!("cannot read {path}: {error}"))
+            .with_hint("jail needs a proc file system at /proc")
+    })
+}
+
+fn hard_limits() -> BTreeMap<u32, u64> {
+    [
+        Resource::RLIMIT_NOFILE,
+        Resource::RLIMIT_FSIZE,
+        Resource::RLIMIT_CORE,
+        Resource::RLIMIT_STACK,
+        Resource::RLIMIT_NPROC,
+        Resource::RLIMIT_CPU,
+        Resource::RLIMIT_MEMLOCK,
+        Resource::RLIMIT_MSGQUEUE,
+    ]
+    .into_iter()
+    .filter_map(|resource| Some((resource as u32, getrlimit(resource).ok()?.1)))
+    .collect()
+}
+
+/// Home directories that must not be a workspace by accident.
+fn homes(uid: u32, home: Option<&OsString>) -> Vec<PathBuf> {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let entry = passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.get(2)?.parse() == Ok(uid)).then(|| fields.get(5).map(PathBuf::from))?
+    });
+    let mut homes: Vec<PathBuf> = home.map(PathBuf::from).into_iter().chain(entry).collect();
+    // "/" is refused anyway, and would make every directory the child of a home.
+    homes.retain(|home| home.is_absolute() && home.parent().is_some());
+    homes.dedup();
+    homes
+}
+
+/// A range of host ids that belongs to nobody: above the ranges that distributions, systemd and
+/// /etc/subuid hand out; inside a container whatever is the top of what it has.
+fn jail_ids(uid_map: &str) -> (u32, u32) {
+    const BASE: u32 = 0x7a61_0000;
+    const COUNT: u32 = 0x1_0000;
+    let ranges = uid_map.lines().filter_map(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+        match (numbers.next(), numbers.next(), numbers.next()) {
+            (Some(Ok(inside)), Some(Ok(_)), Some(Ok(count))) => Some((inside, count)),
+            _ => None,
+        }
+    });
+    let mut best = (0, 0);
+    for (inside, count) in ranges {
+        if inside <= BASE && BASE.saturating_add(COUNT) <= inside.saturating_add(count) {
+            return (BASE, COUNT);
+        }
+        let ids = count.min(1024);
+        if ids > best.1 {
+            best = (inside.saturating_add(count - ids).max(1), ids);
+        }
+    }
+    best
+}
+
+/// Where groups can be made: `mountinfo` and `cgroup` are the texts of /proc/self/…
+fn cgroups(mountinfo: &str, cgroup: &str) -> BTreeMap<Controller, Result<GroupHome, String>> {
+    let mounts: Vec<CgroupMount<'_>> = mountinfo.lines().filter_map(CgroupMount::parse).collect();
+    let unified = mounts.iter().find(|mount| mount.version == CgroupVersion::V2);
+    Controller::ALL
+        .into_iter()
+        .map(|controller| {
+            let v1 = mounts.iter().find(|mount| mount.version == CgroupVersion::V1 && mount.has(controller));
+            let home = match (v1, unified) {
+                (Some(mount), _) => v1_home(mount, controller, cgroup),
+                (None, Some(mount)) => v2_home(mount, controller, cgroup),
+                (None, None) => Err(format!("no cgroup mount with the {} controller", controller.name())),
+            };
+            (controller, home)
+        })
+        .collect()
+}
+
+struct CgroupMount<'a> {
+    version: CgroupVersion,
+    root: &'a str,
+    point: &'a str,
+    options: &'a str,
+}
+
+impl<'a> CgroupMount<'a> {
+    /// One line of /proc/PID/mountinfo, proc_pid_mountinfo(5).
+    fn parse(line: &'a str) -> Option<Self> {
+        let (front, back) = line.split_once(" - ")?;
+        let mut front = front.split(' ').skip(3);
+        let (root, point) = (front.next()?, front.next()?);
+        let mut back = back.split(' ');
+        let version = match back.next()? {
+            "cgroup" => CgroupVersion::V1,
+            "cgroup2" => CgroupVersion::V2,
+            _ => return None,
+        };
+        Some(Self { version, root, point, options: back.nth(1)? })
+    }
+
+    fn has(&self, controller: Controller) -> bool {
+        self.options.split(',').any(|option| option == controller.name())
+    }
+
+    /// The directory of a group, given its path from /proc/PID/cgroup; `None` when it lies outside
+    /// what this mount shows.
+    fn dir(&self, path: &str) -> Option<PathBuf> {
+        let below = if self.root == "/" { path } else { path.strip_prefix(self.root)? };
+        if below.contains("/..") {
+            return None;
+        }
+        Some(Path::new(self.point).join(below.trim_start_matches('/')))
+    }
+}
+
+/// The path of the own group: of the line with this controller, or of the v2 line (`None`).
+fn own_group(cgroup: &str, controller: Option<Controller>) -> Option<&str> {
+    cgroup.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        let found = match controller {
+            Some(controller) => controllers.split(',').any(|name| name == controller.name()),
+            None => controllers.is_empty(),
+        };
+        found.then_some(path)
+    })
+}
+
+fn writable(dir: PathBuf, controller: Controller) -> Result<PathBuf, String> {
+    match access(&dir, AccessFlags::W_OK | AccessFlags::X_OK) {
+        Ok(()) => Ok(dir),
+        Err(errno) => Err(format!("no group with the {} controller can be made in {}: {errno}", controller.name(), dir.display())),
+    }
+}
+
+fn v1_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Result<GroupHome, String> {
+    let dir = own_group(cgroup, Some(controller))
+        .and_then(|path| mount.dir(path))
+        .ok_or_else(|| format!("the own {} group is not below {}", controller.name(), mount.point))?;
+    Ok(GroupHome { version: CgroupVersion::V1, dir: writable(dir, controller)?, enable: Vec::new() })
+}
+
+fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Result<GroupHome, String> {
+    // CPU accounting is a part of every v2 group with the cpu controller.
+    let wanted = if controller == Controller::Cpuacct { Controller::Cpu } else { controller };
+    let dir = own_group(cgroup, None)
+        .and_then(|path| mount.dir(path))
+        .ok_or_else(|| format!("the own group is not below {}", mount.point))?;
+    let dir = writable(dir, controller)?;
+    let lists = |file: &str| {
+        fs::read_to_string(dir.join(file)).unwrap_or_default().split_whitespace().any(|word| word == wanted.name())
+    };
+    if lists("cgroup.subtree_control") {
+        return Ok(GroupHome { version: CgroupVersion::V2, dir, enable: Vec::new() });
+    }
+    if !lists("cgroup.controllers") {
+        return Err(format!("{} has no {} controller", dir.display(), wanted.name()));
+    }
+    // Only the root group may have both processes and controllers for its children (cgroups(7),
+    // "no internal processes"); it is the one without a cgroup.type file.
+    let is_root = !dir.join("cgroup.type").exists();
+    let has_processes = fs::read_to_string(dir.join("cgroup.procs")).map_or(true, |text| !text.is_empty());
+    if has_processes && !is_root {
+        return Err(format!("{} has processes of its own, so its children get no {} controller", dir.display(), wanted.name()));
+    }
+    access(&dir.join("cgroup.subtree_control"), AccessFlags::W_OK)
+        .map_err(|errno| format!("{}: {errno}", dir.join("cgroup.subtree_control").display()))?;
+    Ok(GroupHome { version: CgroupVersion::V2, dir, enable: vec![wanted] })
+}
+
+#[cfg(test)]
+impl Host {
+    /// A made-up machine like a current distribution's: root caller, all layers to be had.
+    pub(crate) fn made() -> Self {
+        let dirs = ["/", "/usr", "/usr/bin", "/usr/lib", "/etc/alternatives", "/work", "/var", "/home"];
+        let mut files: BTreeMap<PathBuf, Kind> = dirs.into_iter().map(|dir| (dir.into(), Kind::Dir)).collect();
+        for (link, target) in [("/bin", "usr/bin"), ("/lib", "usr/lib"), ("/lib64", "usr/lib64"), ("/sbin", "usr/sbin")] {
+            files.insert(link.into(), Kind::Link(target.into()));
+        }
+        files.insert("/usr/bin/python3".into(), Kind::File { executable: true });
+        files.insert("/usr/lib/data".into(), Kind::File { executable: false });
+        files.insert("/etc/ld.so.cache".into(), Kind::File { executable: false });
+        for node in ["null", "zero", "full", "random", "urandom", "tty"] {
+            files.insert(Path::new("/dev").join(node), Kind::Other);
+        }
+        let group = |controller: Controller| GroupHome {
+            version: CgroupVersion::V1,
+            dir: Path::new("/sys/fs/cgroup").join(controller.name()),
+            enable: Vec::new(),
+        };
+        Self {
+            kernel: "6.18.0".to_owned(),
+            uid: 0,
+            gid: 0,
+            landlock: Ok(7),
+            last_cap: 40,
+            ignored_signals: 1 << (libc::SIGPIPE - 1),
+            cgroups: Controller::ALL.into_iter().map(|controller| (controller, Ok(group(controller)))).collect(),
+            jail_ids: (0x7a61_0000, 0x1_0000),
+            hard_limits: BTreeMap::new(),
+            caller: Caller { cwd: "/work".into(), homes: vec!["/root".into()], env: BTreeMap::new() },
+            files: Files::Made(files),
+        }
+    }
+
+    /// The same for an ordinary user without a delegated cgroup.
+    pub(crate) fn made_user() -> Self {
+        let mut host = Self::made();
+        (host.uid, host.gid) = (1001, 1001);
+        for home in host.cgroups.values_mut() {
+            *home = Err("no group can be made: EACCES".to_owned());
+        }
+        host
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_below_a_root_shows_only_what_is_under_it() {
+        let line = "35 31 0:32 /box /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory";
+        let mount = CgroupMount::parse(line).unwrap();
+        assert!(mount.has(Controller::Memory));
+        assert_eq!(mount.dir("/box/a"), Some("/sys/fs/cgroup/memory/a".into()));
+        assert_eq!(mount.dir("/other"), None);
+        assert_eq!(mount.dir("/box/../x"), None);
+    }
+
+    #[test]
+    fn own_group_finds_v1_by_controller_and_v2_by_its_empty_list() {
+        let text = "4:cpu,cpuacct:/a\n0::/b\n";
+        assert_eq!(own_group(text, Some(Controller::Cpuacct)), Some("/a"));
+        assert_eq!(own_group(text, Some(Controller::Memory)), None);
+        assert_eq!(own_group(text, None), Some("/b"));
+    }
+
+    #[test]
+    fn jail_ids_stay_inside_the_map_of_a_container() {
+        assert_eq!(jail_ids("0 0 4294967295\n"), (0x7a61_0000, 0x1_0000));
+        assert_eq!(jail_ids("0 100000 65536\n"), (64512, 1024));
+    }
+}

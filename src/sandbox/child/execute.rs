@@ -1,0 +1,215 @@
+//! One op, carried out.
+//!
+//! For: the match from an op to its system calls; nothing here is deeper than `sys`.
+//! Not for: order (the plan's) or words (the supervisor's).
+//! Runs in: init and the payload.
+
+use crate::sandbox::child::{Next, Script, Slots, init};
+use crate::sandbox::plan::op::{Op, Slot, Text};
+use crate::sandbox::sys::fd::{self, CWD, Fd};
+use crate::sandbox::sys::{Errno, Result, ZStr, confine, mount, process};
+
+const EMPTY: ZStr<'static> = ZStr::literal(b"\0");
+
+pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mut init::State) -> Result<Next> {
+    match op {
+        Op::HoldSignals => {
+            process::set_signal_mask(!0)?;
+            state.children = fd::signalfd(1 << (libc::SIGCHLD - 1))?;
+        }
+        Op::DieWithParent => confine::die_with_parent()?,
+        Op::JoinCgroup { tasks } => {
+            fd::write(slots.get(tasks)?, b"0")?;
+            slots.close(tasks)?;
+        }
+        Op::Await { gate } => await_byte(slots.get(gate)?)?,
+        Op::UnshareCgroup => process::unshare_cgroup()?,
+        Op::DropGroups => process::drop_groups()?,
+        Op::SetGid { gid } => process::set_gid(gid)?,
+        Op::SetUid { uid } => process::set_uid(uid)?,
+        Op::MakePrivate => mount::make_all_private()?,
+        Op::NewTmpfs { slot, size, inodes, mode, attrs } => {
+            let context = mount::fsopen(ZStr::literal(b"tmpfs\0"))?;
+            mount::fsconfig(context, ZStr::literal(b"size\0"), script.text(size)?)?;
+            mount::fsconfig(context, ZStr::literal(b"nr_inodes\0"), script.text(inodes)?)?;
+            mount::fsconfig(context, ZStr::literal(b"mode\0"), script.text(mode)?)?;
+            slots.set(slot, mount::fsmount(context, attrs)?)?;
+            fd::close(context)?;
+        }
+        Op::NewProc { subset_pid } => {
+            let context = mount::fsopen(ZStr::literal(b"proc\0"))?;
+            if subset_pid {
+                mount::fsconfig(context, ZStr::literal(b"subset\0"), ZStr::literal(b"pid\0"))?;
+            }
+            let attrs = mount::Attrs::NOSUID.and(mount::Attrs::NODEV).and(mount::Attrs::NOEXEC);
+            slots.set(Slot::MOUNT, mount::fsmount(context, attrs)?)?;
+            fd::close(context)?;
+        }
+        Op::NewDevpts => {
+            let context = mount::fsopen(ZStr::literal(b"devpts\0"))?;
+            mount::fsconfig(context, ZStr::literal(b"ptmxmode\0"), ZStr::literal(b"0666\0"))?;
+            mount::fsconfig(context, ZStr::literal(b"mode\0"), ZStr::literal(b"0620\0"))?;
+            let attrs = mount::Attrs::NOSUID.and(mount::Attrs::NOEXEC);
+            slots.set(Slot::MOUNT, mount::fsmount(context, attrs)?)?;
+            fd::close(context)?;
+        }
+        Op::AttachRoot => {
+            let root = slots.get(Slot::ROOT)?;
+            mount::attach(root, CWD, ZStr::literal(b"/\0"))?;
+            fd::fchdir(root)?;
+        }
+        Op::MakeDir { path, mode } => fd::mkdirat(slots.get(Slot::ROOT)?, script.text(path)?, mode)?,
+        Op::MakeLink { path, target } => {
+            fd::symlinkat(script.text(target)?, slots.get(Slot::ROOT)?, script.text(path)?)?;
+        }
+        Op::MakeFile { path, content, mode } => {
+            let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
+            let file = fd::openat(slots.get(Slot::ROOT)?, script.text(path)?, flags, mode)?;
+            let content = script.text(content)?.bytes();
+            if !content.is_empty() && fd::write(file, content)? != content.len() {
+                return Err(Errno(libc::EIO));
+            }
+            fd::close(file)?;
+        }
+        Op::OpenSource { path, major, minor, inode } => {
+            let resolve = libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
+            let source = fd::openat2(CWD, script.text(path)?, libc::O_PATH, 0, resolve)?;
+            if fd::identity(source)? != (major, minor, inode) {
+                return Err(Errno(libc::ESTALE));
+            }
+            slots.set(Slot::SOURCE, source)?;
+        }
+        Op::OpenInside { path } => {
+            let source = open_inside(script, slots, path)?;
+            slots.set(Slot::SOURCE, source)?;
+        }
+        Op::CloneTree { recursive } => {
+            let tree = mount::clone_tree(slots.get(Slot::SOURCE)?, recursive)?;
+            slots.close(Slot::SOURCE)?;
+            slots.set(Slot::MOUNT, tree)?;
+        }
+        Op::SetAttrs { slot, attrs, recursive } => mount::set_attrs(slots.get(slot)?, attrs, recursive)?,
+        Op::Attach { slot, dest } => {
+            let dest = open_inside(script, slots, dest)?;
+            mount::attach(slots.get(slot)?, dest, EMPTY)?;
+            fd::close(dest)?;
+            slots.close(slot)?;
+        }
+        Op::PivotRoot => mount::pivot_here()?,
+        Op::DetachOldRoot => mount::detach_here()?,
+        Op::Chdir { path } => fd::chdir(script.text(path)?)?,
+        Op::Hostname { name } => process::set_hostname(script.text(name)?)?,
+        Op::LoopbackUp => fd::loopback_up()?,
+        Op::NewSession => process::new_session()?,
+        Op::Umask { mask } => process::set_umask(mask)?,
+        Op::LockSecurebits => confine::lock_securebits()?,
+        Op::DropBoundingSet { last } => {
+            for capability in 0..=last {
+                confine::drop_bounding(capability)?;
+            }
+        }
+        Op::DropCaps => confine::drop_all_caps()?,
+        Op::NoNewPrivs => confine::no_new_privs()?,
+        Op::Undumpable => confine::undumpable()?,
+        Op::SpawnPayload => match process::fork()? {
+            0 => return Ok(Next::BecomePayload),
+            pid => state.payload = pid,
+        },
+        Op::KeepOnly { slots: [a, b, c, d] } => {
+            keep_only([slots.get(a)?, slots.get(b)?, slots.get(c)?, slots.get(d)?, state.children])?;
+        }
+        Op::Close { slot } => slots.close(slot)?,
+        Op::LandlockRuleset { handled } => slots.set(Slot::RULESET, confine::landlock_ruleset(handled)?)?,
+        Op::LandlockAllow { path, access } => {
+            let beneath = fd::openat(CWD, script.text(path)?, libc::O_PATH | libc::O_NOFOLLOW, 0)?;
+            confine::landlock_allow(slots.get(Slot::RULESET)?, beneath, access)?;
+            fd::close(beneath)?;
+        }
+        Op::LandlockRestrict => {
+            confine::landlock_restrict(slots.get(Slot::RULESET)?)?;
+            slots.close(Slot::RULESET)?;
+        }
+        Op::Rlimit { resource, soft, hard } => process::set_rlimit(resource, soft, hard)?,
+        Op::Stdio { slot, fd } => fd::dup_onto(slots.get(slot)?, fd)?,
+        Op::ResetSignals { ignored } => {
+            let mut left = ignored;
+            let mut signal: i32 = 1;
+            while left != 0 {
+                if left & 1 == 1 {
+                    process::default_signal(signal)?;
+                }
+                left >>= 1;
+                signal = signal.saturating_add(1);
+            }
+            process::set_signal_mask(0)?;
+        }
+        Op::CloseOnExec => fd::close_range(3, u32::MAX, true)?,
+        Op::Open { gate } => {
+            fd::write(slots.get(gate)?, b"!")?;
+        }
+        Op::ExpectAbsent { path } => expect(fd::openat(CWD, script.text(path)?, libc::O_PATH, 0), libc::ENOENT)?,
+        Op::ExpectDenied { path } => expect(fd::openat(CWD, script.text(path)?, libc::O_RDONLY, 0), libc::EACCES)?,
+        Op::ExpectIds { uid, gid } => hold(process::effective_ids()? == (uid, gid))?,
+        Op::ExpectNoPrivileges { probe } => {
+            hold(confine::has_no_caps()? && !confine::in_bounding(probe)? && confine::has_no_new_privs()?)?;
+        }
+        Op::SetFilter { of } => confine::set_filter(script.filter(of))?,
+        Op::ExpectFiltered => expect(confine::unshare_nothing(), libc::EPERM)?,
+        Op::Exec => return Err(process::exec(script.exec)),
+        Op::Reap => {
+            init::reap(slots, state)?;
+            return Ok(Next::Leave);
+        }
+    }
+    Ok(Next::Step)
+}
+
+/// Opens `path` below the new root as a bare location. No component may be a symbolic link: a planted
+/// one (`work/out -> /etc`) must not decide where a mount goes (CVE-2021-30465).
+fn open_inside(script: &Script<'_>, slots: &Slots, path: Text) -> Result<Fd> {
+    let resolve = libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_IN_ROOT;
+    fd::openat2(slots.get(Slot::ROOT)?, script.text(path)?, libc::O_PATH, 0, resolve)
+}
+
+/// The supervisor (or init) sends one byte; end-of-file instead means that it is gone.
+fn await_byte(gate: Fd) -> Result<()> {
+    let mut byte = [0_u8; 1];
+    if fd::read(gate, &mut byte)? == 1 { Ok(()) } else { Err(Errno(libc::EPIPE)) }
+}
+
+/// Closes everything but `kept`, gap by gap: the lowest kept number not yet passed ends a gap.
+fn keep_only(kept: [Fd; 5]) -> Result<()> {
+    let mut from: u32 = 0;
+    loop {
+        let mut next: Option<u32> = None;
+        for fd in kept {
+            let Ok(fd) = u32::try_from(fd) else { return Err(Errno(libc::EBADF)) };
+            let lower = match next {
+                Some(lowest) => fd < lowest,
+                None => true,
+            };
+            if fd >= from && lower {
+                next = Some(fd);
+            }
+        }
+        let Some(keep) = next else { return fd::close_range(from, u32::MAX, false) };
+        if keep > from {
+            fd::close_range(from, keep.saturating_sub(1), false)?;
+        }
+        from = keep.saturating_add(1);
+    }
+}
+
+/// A witness: the call must fail, and with this error. Success or another error means that the layer
+/// does not hold as planned; EUCLEAN ("structure needs cleaning") is the code for that, which none of
+/// these calls gives.
+fn expect<T>(result: Result<T>, errno: i32) -> Result<()> {
+    match result {
+        Err(Errno(found)) if found == errno => Ok(()),
+        _ => Err(Errno(libc::EUCLEAN)),
+    }
+}
+
+fn hold(condition: bool) -> Result<()> {
+    if condition { Ok(()) } else { Err(Errno(libc::EUCLEAN)) }
+}

@@ -1,0 +1,74 @@
+//! Init: pid 1 of the jail, after it has started the payload.
+//!
+//! For: reaping, forwarding signals, and ending when the payload or the supervisor does; the kernel
+//! then kills whatever is left in the PID namespace.
+//! Not for: the set-up (see `execute`).
+//! Runs in: init, under its own filter: read, write, ppoll, wait4, kill and exit are all it has.
+
+use crate::sandbox::child::Slots;
+use crate::sandbox::child::record::Record;
+use crate::sandbox::plan::op::Slot;
+use crate::sandbox::sys::fd::{self, Fd};
+use crate::sandbox::sys::{Errno, Result, process};
+
+/// What init remembers.
+#[derive(Debug)]
+pub(super) struct State {
+    /// Readable when a child has ended; made before the payload, so that no end is missed.
+    pub(super) children: Fd,
+    /// The payload's pid inside, 0 before it is there.
+    pub(super) payload: i32,
+}
+
+impl State {
+    pub(super) const fn new() -> Self {
+        Self { children: -1, payload: 0 }
+    }
+}
+
+/// Waits for the payload's end and reports it. Returns when init has to go.
+pub(super) fn reap(slots: &Slots, state: &State) -> Result<()> {
+    let (status_pipe, tie) = (slots.get(Slot::STATUS)?, slots.get(Slot::TIE)?);
+    let readable = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let mut buffer = [0_u8; 128]; // one signalfd_siginfo
+    loop {
+        let mut fds = [readable(state.children), readable(tie)];
+        fd::poll(&mut fds)?;
+        let [children, tie_event] = fds;
+        if children.revents != 0 {
+            fd::read(state.children, &mut buffer)?;
+            // Several ends may stand behind one SIGCHLD: reap until there is none.
+            while let Some((pid, status)) = reap_one()? {
+                if pid == state.payload {
+                    fd::write(status_pipe, &Record::Ended { status }.encode())?;
+                    return Ok(());
+                }
+            }
+        }
+        if tie_event.revents != 0 {
+            let (signal, _) = buffer.split_at_mut(1);
+            // End of file: the supervisor is gone, however it went.
+            if fd::read(tie, signal)? == 0 {
+                return Ok(());
+            }
+            if let [number] = *signal {
+                forward(state.payload, i32::from(number))?;
+            }
+        }
+    }
+}
+
+fn reap_one() -> Result<Option<(i32, i32)>> {
+    match process::reap_any() {
+        Err(Errno(libc::ECHILD)) => Ok(None),
+        other => other,
+    }
+}
+
+fn forward(payload: i32, signal: i32) -> Result<()> {
+    match process::kill(payload, signal) {
+        // It has ended, and its status is on the way.
+        Err(Errno(libc::ESRCH)) => Ok(()),
+        other => other,
+    }
+}

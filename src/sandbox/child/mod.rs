@@ -1,0 +1,120 @@
+//! The child: everything between clone and exec.
+//!
+//! For: carrying out a script, step by step, and saying in 16 bytes which step failed.
+//! Not for: deciding anything. What to do, in which order, with which flags was settled by the plan.
+//! Runs in: init (pid 1 of the jail) and the payload until its exec.
+//!
+//! This code runs in a copy of a process whose other threads vanished wherever they stood, so it holds
+//! to the rules of a signal handler and more: no heap (nothing with a destructor), no locks, no panics
+//! (no indexing, no unwrap, no arithmetic that can overflow), no standard library that does any of it,
+//! no fallbacks. `scripts/check-child` walks the disassembly from [`run`] and demands exactly that.
+
+mod execute;
+mod init;
+pub(crate) mod record;
+
+use crate::sandbox::plan::op::{FilterOf, Op, SLOTS, Slot, Text};
+use crate::sandbox::sys::fd::{self, Fd};
+use crate::sandbox::sys::process::ExecBlock;
+use crate::sandbox::sys::{Errno, Result, ZStr};
+
+use record::{Record, Role};
+
+/// All that the child needs, made before the clone and never changed after it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Script<'a> {
+    pub(crate) init: &'a [Op],
+    pub(crate) payload: &'a [Op],
+    pub(crate) arena: &'a [u8],
+    pub(crate) init_filter: &'a [libc::sock_filter],
+    pub(crate) payload_filter: &'a [libc::sock_filter],
+    pub(crate) exec: &'a ExecBlock,
+}
+
+impl<'a> Script<'a> {
+    /// A string of the arena. A plan never has one that is not there; if it had, the step fails.
+    fn text(&self, text: Text) -> Result<ZStr<'a>> {
+        let start = text.offset as usize;
+        let Some(end) = start.checked_add(text.len as usize) else { return Err(Errno(libc::EFAULT)) };
+        self.arena.get(start..end).and_then(ZStr::new).ok_or(Errno(libc::EFAULT))
+    }
+
+    const fn filter(&self, of: FilterOf) -> &'a [libc::sock_filter] {
+        match of {
+            FilterOf::Init => self.init_filter,
+            FilterOf::Payload => self.payload_filter,
+        }
+    }
+}
+
+/// The descriptors of the child; -1 where there is none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slots(pub(crate) [Fd; SLOTS]);
+
+impl Slots {
+    fn get(&self, slot: Slot) -> Result<Fd> {
+        match self.0.get(usize::from(slot.0)) {
+            Some(&fd) if fd >= 0 => Ok(fd),
+            _ => Err(Errno(libc::EBADF)),
+        }
+    }
+
+    pub(crate) fn set(&mut self, slot: Slot, fd: Fd) -> Result<()> {
+        match self.0.get_mut(usize::from(slot.0)) {
+            Some(place) => {
+                *place = fd;
+                Ok(())
+            }
+            None => Err(Errno(libc::EBADF)),
+        }
+    }
+
+    fn close(&mut self, slot: Slot) -> Result<()> {
+        let fd = self.get(slot)?;
+        self.set(slot, -1)?;
+        fd::close(fd)
+    }
+}
+
+/// What a step asks the loop to do next.
+enum Next {
+    Step,
+    /// In the new process: go on with the payload's script.
+    BecomePayload,
+    /// Leave with this code.
+    Leave,
+}
+
+/// Entry of the child. The value is an exit code, which only says "failed": the record says the rest.
+#[inline(never)]
+pub(crate) fn run(script: &Script<'_>, slots: &mut Slots) -> i32 {
+    let mut state = init::State::new();
+    match walk(script, script.init, Role::Init, slots, &mut state) {
+        Next::BecomePayload => match walk(script, script.payload, Role::Payload, slots, &mut state) {
+            Next::Step | Next::BecomePayload | Next::Leave => 1,
+        },
+        Next::Step | Next::Leave => 0,
+    }
+}
+
+fn walk(script: &Script<'_>, ops: &[Op], role: Role, slots: &mut Slots, state: &mut init::State) -> Next {
+    let mut step: u16 = 0;
+    for &op in ops {
+        match execute::execute(script, op, slots, state) {
+            Ok(Next::Step) => {}
+            Ok(next) => return next,
+            Err(errno) => {
+                let record = Record::Failed { role, step, errno: errno.0 }.encode();
+                // Nobody to tell if this fails too: the supervisor then sees an end without an exec.
+                if let Ok(setup) = slots.get(Slot::SETUP)
+                    && fd::write(setup, &record).is_err()
+                {
+                    return Next::Leave;
+                }
+                return Next::Leave;
+            }
+        }
+        step = step.saturating_add(1);
+    }
+    Next::Leave
+}

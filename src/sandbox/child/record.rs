@@ -1,0 +1,89 @@
+//! Records: the 16 bytes by which the child says how it went.
+//!
+//! For: both ends of the set-up and status pipes. Not for: words; the supervisor finds those by the
+//! step's number.
+//! Runs in: encoded by the child, decoded by the supervisor.
+
+/// Which script a step belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Pid 1 of the jail.
+    Init,
+    /// The process that becomes the program.
+    Payload,
+}
+
+/// What the child has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// A step failed; the program does not run.
+    Failed {
+        role: Role,
+        /// Index into the role's script.
+        step: u16,
+        errno: i32,
+    },
+    /// The payload ended with this raw wait status.
+    Ended { status: i32 },
+}
+
+const MAGIC: [u8; 4] = *b"JAIL";
+const FAILED_INIT: u8 = 1;
+const FAILED_PAYLOAD: u8 = 2;
+const ENDED: u8 = 3;
+
+/// Length of an encoded record: below PIPE_BUF, so that a write is whole or not at all (pipe(7)).
+pub(crate) const LEN: usize = 16;
+
+impl Record {
+    /// Magic, kind, a zero, the step, the value, and the complement of the value as a check.
+    pub(crate) const fn encode(self) -> [u8; LEN] {
+        let (kind, step, value) = match self {
+            Self::Failed { role: Role::Init, step, errno } => (FAILED_INIT, step, errno),
+            Self::Failed { role: Role::Payload, step, errno } => (FAILED_PAYLOAD, step, errno),
+            Self::Ended { status } => (ENDED, 0, status),
+        };
+        let [m0, m1, m2, m3] = MAGIC;
+        let [s0, s1] = step.to_le_bytes();
+        let [v0, v1, v2, v3] = value.to_le_bytes();
+        [m0, m1, m2, m3, kind, 0, s0, s1, v0, v1, v2, v3, !v0, !v1, !v2, !v3]
+    }
+
+    /// `None` for anything that [`Record::encode`] does not make.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let &[m0, m1, m2, m3, kind, 0, s0, s1, v0, v1, v2, v3, c0, c1, c2, c3] = bytes else { return None };
+        if [m0, m1, m2, m3] != MAGIC || [c0, c1, c2, c3] != [!v0, !v1, !v2, !v3] {
+            return None;
+        }
+        let (step, value) = (u16::from_le_bytes([s0, s1]), i32::from_le_bytes([v0, v1, v2, v3]));
+        match (kind, step) {
+            (FAILED_INIT, _) => Some(Self::Failed { role: Role::Init, step, errno: value }),
+            (FAILED_PAYLOAD, _) => Some(Self::Failed { role: Role::Payload, step, errno: value }),
+            (ENDED, 0) => Some(Self::Ended { status: value }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn decode_undoes_encode(step: u16, value: i32, payload: bool) {
+            let role = if payload { Role::Payload } else { Role::Init };
+            for record in [Record::Failed { role, step, errno: value }, Record::Ended { status: value }] {
+                prop_assert_eq!(Record::decode(&record.encode()), Some(record));
+            }
+        }
+
+        #[test]
+        fn decode_takes_nothing_else(bytes in proptest::collection::vec(any::<u8>(), 0..24)) {
+            if let Some(record) = Record::decode(&bytes) {
+                prop_assert_eq!(record.encode().to_vec(), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The trusted part: everything that touches the kernel on behalf of a run.
+//!
+//! For: [`Sandbox`], [`Command`] and [`Running`], and behind them the plan, the child and the supervisor.
+//! Not for: text (profiles, reports in words): nothing here reads a profile.
+//! Runs in: the supervisor and the child; each module says which.
+
+mod child;
+mod command;
+pub(crate) mod plan;
+mod supervisor;
+mod sys;
+
+use std::time::Instant;
+
+pub use command::{Command, OutputMode, Stdin};
+pub use plan::Plan;
+pub use supervisor::Running;
+
+use crate::error::Error;
+use crate::host::Host;
+use crate::policy::Policy;
+use crate::report::{ProfileId, Report};
+
+/// A policy on this host: what runs are started from. Cheap to keep, shared by any number of runs and
+/// threads.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    policy: Policy,
+    host: Host,
+}
+
+impl Sandbox {
+    /// Probes the host for what the policy needs. Nothing is started.
+    ///
+    /// # Errors
+    /// The host cannot be looked at: no `/proc`, no working directory.
+    pub fn new(policy: Policy) -> Result<Self, Error> {
+        Ok(Self { policy, host: Host::probe()? })
+    }
+
+    /// The steps that a run of `command` would take. Nothing is started.
+    ///
+    /// # Errors
+    /// What would keep the run from being started: a layer that cannot be had, a missing program, a
+    /// workspace that may not be one.
+    pub fn plan(&self, command: &Command) -> Result<Plan, Error> {
+        Plan::new(&self.policy, &self.host, command, &supervisor::name_run())
+    }
+
+    /// Starts `command`, and returns when the program runs.
+    ///
+    /// # Errors
+    /// As [`Sandbox::plan`], and a step of the set-up that failed. Then nothing is left behind, and the
+    /// program has not run.
+    pub fn start(&self, command: &Command) -> Result<Running, Error> {
+        let running = self.launch(command)?;
+        if running.failure().is_none() {
+            return Ok(running);
+        }
+        Err(running
+            .into_failure()
+            .unwrap_or_else(|| Error::new(crate::ErrorKind::Internal, "the set-up failed without a reason")))
+    }
+
+    /// Runs `command` to its end. Whatever happens is in the report, a failed set-up too.
+    #[must_use]
+    pub fn run(&self, command: &Command) -> Report {
+        match self.launch(command) {
+            Ok(running) => running.wait(),
+            Err(error) => {
+                let mut report = Report::from_error(&error, command.display());
+                report.profile = ProfileId { name: self.policy.name.clone(), digest: self.policy.digest() };
+                report
+            }
+        }
+    }
+
+    fn launch(&self, command: &Command) -> Result<Running, Error> {
+        let started = Instant::now();
+        let name = supervisor::name_run();
+        let plan = Plan::new(&self.policy, &self.host, command, &name)?;
+        supervisor::launch(&self.policy, plan, name, command, started)
+    }
+}
+
+/// The Landlock ABI of this kernel, or the errno that says why there is none.
+pub(crate) fn landlock_abi() -> Result<u32, i32> {
+    sys::confine::landlock_abi().map_err(|errno| errno.0)
+}

@@ -1,0 +1,55 @@
+//! Per-process limits: from the policy to setrlimit(2).
+//!
+//! For: RLIMIT_* of the payload. Not for: limits of the whole tree (see `cgroup` and the supervisor).
+//! Runs in: the supervisor; the ops run in the payload.
+
+use std::collections::BTreeMap;
+
+use crate::policy::{Origin, Policy};
+
+use super::op::Op;
+
+/// One op a limit; soft and hard are the same, so that a program cannot raise what it has.
+pub(super) fn lower(policy: &Policy, hard_limits: &BTreeMap<u32, u64>) -> Vec<(Op, Origin)> {
+    let limits = &policy.limits;
+    let mut ops = Vec::new();
+    let mut push = |resource: u32, value: u64, origin: &Origin| {
+        // Nobody may go above their own hard limit (the kernel asks for CAP_SYS_RESOURCE on the host).
+        let value = hard_limits.get(&resource).map_or(value, |hard| value.min(*hard));
+        ops.push((Op::Rlimit { resource, soft: value, hard: value }, origin.clone()));
+    };
+    push(libc::RLIMIT_CORE, limits.core.value.0, &limits.core.origin);
+    push(libc::RLIMIT_STACK, limits.stack.value.0, &limits.stack.origin);
+    if let Some(size) = limits.fsize.value {
+        push(libc::RLIMIT_FSIZE, size.0, &limits.fsize.origin);
+    }
+    if let Some(time) = limits.cpu_time.value {
+        // A backstop, in whole seconds and for one process: the supervisor, which counts the tree, is
+        // meant to be first, so this has a second more.
+        push(libc::RLIMIT_CPU, time.0.div_ceil(1000) + 1, &limits.cpu_time.origin);
+    }
+    // A backstop: since Linux 5.14 it counts the tasks of this uid in this user namespace, that is, of
+    // this jail. One more for init.
+    push(libc::RLIMIT_NPROC, u64::from(limits.pids.value) + 1, &limits.pids.origin);
+    push(libc::RLIMIT_MSGQUEUE, 819_200, &Origin::Default);
+    push(libc::RLIMIT_NICE, 0, &Origin::Default);
+    push(libc::RLIMIT_RTPRIO, 0, &Origin::Default);
+    push(libc::RLIMIT_NOFILE, u64::from(limits.nofile.value), &limits.nofile.origin);
+    ops
+}
+
+/// Names for people, without the prefix.
+pub(super) const fn name(resource: u32) -> &'static str {
+    match resource {
+        libc::RLIMIT_CORE => "core",
+        libc::RLIMIT_STACK => "stack",
+        libc::RLIMIT_FSIZE => "fsize",
+        libc::RLIMIT_CPU => "cpu",
+        libc::RLIMIT_NPROC => "nproc",
+        libc::RLIMIT_MSGQUEUE => "msgqueue",
+        libc::RLIMIT_NICE => "nice",
+        libc::RLIMIT_RTPRIO => "rtprio",
+        libc::RLIMIT_NOFILE => "nofile",
+        _ => "?",
+    }
+}

@@ -1,0 +1,507 @@
+//! The plan: everything that one run does, decided before anything is started.
+//!
+//! For: `Plan = Policy × Host × Command`: ordered steps for the supervisor, for init and for the
+//! payload. What is enforced, what is given up, which API is used, which path is meant: it is all
+//! settled here, so the child has nothing to decide and `jail plan` can print what will happen.
+//! Not for: doing any of it.
+//! Runs in: the supervisor.
+//!
+//! One file for each mechanism: `cgroup`, `etc`, `exec`, `ids`, `landlock`, `limits`, `mounts` (from the
+//! table in `view`), `seccomp`. What they make is put in order here and checked by `verify`.
+
+pub(crate) mod cgroup;
+mod etc;
+mod exec;
+pub(crate) mod ids;
+mod landlock;
+mod limits;
+mod mounts;
+pub(crate) mod op;
+mod print;
+pub(crate) mod seccomp;
+mod verify;
+pub(crate) mod view;
+mod workspace;
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind};
+use crate::host::{Found, Host};
+use crate::policy::{Layer, Net, Origin, Policy, Workspace};
+use crate::sandbox::Command;
+use crate::sandbox::child::Script;
+use crate::sandbox::sys::mount::Attrs;
+use crate::sandbox::sys::process::ExecBlock;
+
+use op::{FilterOf, Op, SLOTS, Slot, Text};
+
+/// A step and the line that caused it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step<O> {
+    pub(crate) op: O,
+    pub(crate) origin: Origin,
+}
+
+/// What the supervisor does, around the clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HostOp {
+    /// mkdir(2) of a cgroup; undone by rmdir(2).
+    MakeGroup { dir: PathBuf },
+    /// Write to a cgroup file. An optional one may be missing.
+    SetLimit { file: PathBuf, value: String, optional: bool },
+    /// Open a v1 `tasks` file, by which the child joins.
+    OpenTasks { file: PathBuf, slot: Slot },
+    /// Make the user namespace that says which id a root caller's files are shown as.
+    MakeIdMap { to_uid: u32, to_gid: u32 },
+    /// A detached, id-mapped copy of the tree at `source`. A file system that cannot be id-mapped is an
+    /// error, or with `plain_if_unsupported` is shown as it is.
+    MapTree { source: Found, attrs: Attrs, slot: Slot, plain_if_unsupported: bool },
+    /// clone3(2); `into` is the cgroup v2 group that the child is born into.
+    Clone { namespaces: u64, into: Option<PathBuf> },
+    /// Write `uid_map`, `gid_map` and `setgroups` of the child.
+    WriteMaps { map: ids::IdMap },
+    /// Let init go on.
+    Release,
+}
+
+/// What becomes of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It will be applied. `witness` says whether the child tries it, or the supervisor reads it back.
+    Applied { detail: String, witness: Witness },
+    /// The policy gave it up, and this host cannot provide it.
+    GivenUp { reason: String },
+}
+
+/// How it is known that a layer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Witness {
+    /// A step of the child, without which the program would not have started.
+    Child,
+    /// A counter of the group, which has seen the run's processes.
+    Counter,
+    /// The kernel's word only.
+    No,
+}
+
+/// The ordered steps of one run, ready to be carried out.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) supervisor: Vec<Step<HostOp>>,
+    pub(crate) init: Vec<Op>,
+    pub(crate) payload: Vec<Op>,
+    init_origins: Vec<Origin>,
+    payload_origins: Vec<Origin>,
+    arena: Vec<u8>,
+    init_filter: Vec<libc::sock_filter>,
+    payload_filter: Vec<libc::sock_filter>,
+    exec: ExecBlock,
+    pub(crate) groups: cgroup::Groups,
+    pub(crate) fates: BTreeMap<Layer, Fate>,
+    pub(crate) kernel: String,
+    pub(crate) landlock_abi: u32,
+}
+
+/// What tells one run from another on this host.
+#[derive(Debug, Clone)]
+pub(crate) struct RunName {
+    /// The name of its cgroup.
+    pub(crate) name: String,
+    /// Different for runs that are alive at the same time, as far as 32 bits go.
+    pub(crate) number: u32,
+}
+
+/// A plan in the making.
+pub(super) struct Lowering<'a> {
+    policy: &'a Policy,
+    host: &'a Host,
+    arena: Vec<u8>,
+    init: Vec<Step<Op>>,
+    payload: Vec<Step<Op>>,
+    trees: Vec<Step<HostOp>>,
+    next_slot: u8,
+}
+
+impl Plan {
+    /// Decides everything.
+    ///
+    /// # Errors
+    /// A layer that was asked for cannot be had here; the workspace may not be one; a source or the
+    /// program is missing.
+    pub(crate) fn new(policy: &Policy, host: &Host, command: &Command, run: &RunName) -> Result<Self, Error> {
+        let workspace = workspace::choose(policy, host, command)?;
+        let view = view::View::new(policy, host, workspace.as_ref())?;
+        let filter = seccomp::Filter::from_policy(&policy.syscalls, policy.net.value)
+            .map_err(|problems| Error::new(ErrorKind::Profile, problems.join("\n")))?;
+        let fates = fates(policy, host)?;
+        let applied = |layer: Layer| matches!(fates.get(&layer), Some(Fate::Applied { .. }));
+        let cgroup_layers: Vec<Layer> = [Layer::CgroupMemory, Layer::CgroupPids, Layer::CgroupCpu]
+            .into_iter()
+            .filter(|layer| applied(*layer))
+            .collect();
+        let groups = cgroup::groups(host, &cgroup_layers, &run.name);
+        let map = ids::IdMap::new(host, run.number);
+        let cwd = match (command.chdir(), &workspace, policy.workspace.value) {
+            (Some(dir), Some(workspace), _) => workspace.value.join(dir),
+            (Some(dir), None, _) => Path::new(view::HOME).join(dir),
+            (None, Some(workspace), Workspace::Read | Workspace::Write) => workspace.value.clone(),
+            (None, _, _) => PathBuf::from(view::HOME),
+        };
+        let exec = exec::block(policy, host, &view, command, &cwd)?;
+
+        let mut plan = Lowering {
+            policy,
+            host,
+            arena: Vec::new(),
+            init: Vec::new(),
+            payload: Vec::new(),
+            trees: Vec::new(),
+            next_slot: Slot::FIRST_EXTRA,
+        };
+        let cgroup_steps = {
+            let mut slots = Vec::new();
+            for _ in groups.unique() {
+                slots.push(plan.slot()?);
+            }
+            let mut slots = slots.into_iter();
+            cgroup::lower(host, policy, &groups, || slots.next().unwrap_or(Slot::ROOT))
+        };
+        plan.enter(&cgroup_steps, map, applied(Layer::CgroupCpu) || !groups.dirs.is_empty());
+        mounts::lower(&mut plan, &view)?;
+        plan.surroundings();
+        plan.init_confines_itself(applied(Layer::Landlock), applied(Layer::Seccomp));
+        plan.payload_script(&view, &cwd, applied(Layer::Landlock), applied(Layer::Seccomp));
+
+        let into = if groups.version == Some(crate::host::CgroupVersion::V2) {
+            groups.unique().first().map(|dir| (*dir).to_owned())
+        } else {
+            None
+        };
+        let mut supervisor = cgroup_steps;
+        if !plan.trees.is_empty() {
+            let op = HostOp::MakeIdMap { to_uid: map.uid, to_gid: map.gid };
+            supervisor.push(Step { op, origin: Origin::Default });
+            supervisor.append(&mut plan.trees);
+        }
+        let namespaces = mounts::namespaces(policy.net.value);
+        for op in [HostOp::Clone { namespaces, into }, HostOp::WriteMaps { map }, HostOp::Release] {
+            supervisor.push(Step { op, origin: Origin::Default });
+        }
+        let compile = |filter: &seccomp::Filter| {
+            filter.compile().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+        };
+        let (payload_filter, init_filter) = if applied(Layer::Seccomp) {
+            (compile(&filter)?, compile(&seccomp::Filter::for_init())?)
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        let (init, init_origins) = plan.init.into_iter().map(|step| (step.op, step.origin)).unzip();
+        let (payload, payload_origins) = plan.payload.into_iter().map(|step| (step.op, step.origin)).unzip();
+        let plan = Self {
+            supervisor,
+            init,
+            payload,
+            init_origins,
+            payload_origins,
+            arena: plan.arena,
+            init_filter,
+            payload_filter,
+            exec,
+            groups,
+            fates,
+            kernel: host.kernel.clone(),
+            landlock_abi: host.landlock.unwrap_or(0),
+        };
+        plan.verify().map_err(|broken| {
+            Error::new(ErrorKind::Internal, format!("the plan is not in order: {broken}"))
+                .with_hint("this is a bug in jail; please report it with the output of jail plan")
+        })?;
+        Ok(plan)
+    }
+
+    /// What the child gets to see.
+    pub(crate) fn script(&self) -> Script<'_> {
+        Script {
+            init: &self.init,
+            payload: &self.payload,
+            arena: &self.arena,
+            init_filter: &self.init_filter,
+            payload_filter: &self.payload_filter,
+            exec: &self.exec,
+        }
+    }
+
+    /// Whether a layer is going to be applied.
+    pub(crate) fn applies(&self, layer: Layer) -> bool {
+        matches!(self.fates.get(&layer), Some(Fate::Applied { .. }))
+    }
+}
+
+/// Decides each layer: what this host offers against what the policy asks for.
+fn fates(policy: &Policy, host: &Host) -> Result<BTreeMap<Layer, Fate>, Error> {
+    let mut fates = BTreeMap::new();
+    let mut missing = Vec::new();
+    for layer in Layer::ALL {
+        let applied = |detail: &str, witness| Fate::Applied { detail: detail.to_owned(), witness };
+        let fate = match layer {
+            Layer::Namespaces => applied("user mount pid ipc uts cgroup", Witness::Child),
+            Layer::Rootfs => applied("tmpfs root, entered by pivot_root, old root detached", Witness::Child),
+            Layer::Ids => applied(if host.uid == 0 { "own host id" } else { "the caller's id" }, Witness::Child),
+            Layer::Caps => applied("no capabilities, empty bounding set, no_new_privs", Witness::Child),
+            Layer::Rlimits => applied("soft and hard alike", Witness::No),
+            Layer::Net => match policy.net.value {
+                Net::None => applied("none: own namespace, no internet sockets", Witness::No),
+                Net::Loopback => applied("loopback: own namespace", Witness::No),
+                Net::Host => applied("host: the host's network", Witness::No),
+            },
+            Layer::Seccomp => applied("allow-list", Witness::Child),
+            Layer::Landlock => match host.landlock {
+                Ok(abi) => applied(&format!("ABI {abi}"), Witness::Child),
+                Err(errno) => Fate::GivenUp { reason: landlock_reason(errno).to_owned() },
+            },
+            Layer::CgroupMemory | Layer::CgroupPids | Layer::CgroupCpu => match cgroup::missing(host, layer) {
+                Some(reason) => Fate::GivenUp { reason },
+                None => applied(&cgroup_detail(host, layer), Witness::Counter),
+            },
+        };
+        if let Fate::GivenUp { reason } = &fate
+            && !policy.degradable.contains_key(&layer)
+        {
+            missing.push((layer, reason.clone()));
+        }
+        fates.insert(layer, fate);
+    }
+    let Some((layer, reason)) = missing.first() else { return Ok(fates) };
+    let cgroup = layer.name().starts_with("cgroup.");
+    let error = Error::new(ErrorKind::Unsupported, format!("{layer} cannot be enforced here: {reason}"));
+    Err(if cgroup {
+        let names: Vec<&str> = missing.iter().map(|(layer, _)| layer.name()).filter(|name| name.starts_with("cgroup.")).collect();
+        let name = if names.len() == 3 { "cgroup".to_owned() } else { names.join(",") };
+        error.with_hint(format!(
+            "run where a cgroup is delegated to you (systemd-run --user --scope -p Delegate=yes jail …), \
+             or go without by name: --allow-degraded {name}"
+        ))
+    } else {
+        error.with_hint(format!("enable it in the kernel, or go without by name: --allow-degraded {layer}"))
+    })
+}
+
+const fn landlock_reason(errno: i32) -> &'static str {
+    match errno {
+        libc::ENOSYS => "this kernel has no Landlock (it came with Linux 5.13, CONFIG_SECURITY_LANDLOCK)",
+        libc::EOPNOTSUPP => "Landlock is switched off at boot (add landlock to the lsm= parameter)",
+        _ => "the kernel refuses Landlock",
+    }
+}
+
+fn cgroup_detail(host: &Host, layer: Layer) -> String {
+    let versions: Vec<&str> = cgroup::controllers(layer)
+        .iter()
+        .filter_map(|controller| host.cgroups.get(controller)?.as_ref().ok())
+        .map(|home| match home.version {
+            crate::host::CgroupVersion::V1 => "v1",
+            crate::host::CgroupVersion::V2 => "v2",
+        })
+        .collect();
+    format!("cgroup {}", versions.first().unwrap_or(&"v2"))
+}
+
+impl Lowering<'_> {
+    fn init(&mut self, op: Op, origin: &Origin) {
+        self.init.push(Step { op, origin: origin.clone() });
+    }
+
+    fn payload(&mut self, op: Op, origin: &Origin) {
+        self.payload.push(Step { op, origin: origin.clone() });
+    }
+
+    fn map_tree(&mut self, op: HostOp, origin: &Origin) {
+        self.trees.push(Step { op, origin: origin.clone() });
+    }
+
+    /// A slot for a descriptor that the child inherits.
+    fn slot(&mut self) -> Result<Slot, Error> {
+        if usize::from(self.next_slot) >= SLOTS {
+            return Err(Error::new(ErrorKind::Usage, "more than a hundred directories of a root caller in the view")
+                .with_hint("show their common parent instead"));
+        }
+        let slot = Slot(self.next_slot);
+        self.next_slot += 1;
+        Ok(slot)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Text {
+        let offset = u32::try_from(self.arena.len()).unwrap_or(u32::MAX);
+        self.arena.extend_from_slice(bytes);
+        self.arena.push(0);
+        Text { offset, len: u32::try_from(bytes.len()).map_or(u32::MAX, |len| len.saturating_add(1)) }
+    }
+
+    fn text(&mut self, text: &str) -> Text {
+        self.bytes(text.as_bytes())
+    }
+
+    fn path(&mut self, path: &Path) -> Text {
+        self.bytes(path.as_os_str().as_bytes())
+    }
+
+    /// A path of the inside, relative to the new root.
+    fn below_root(&mut self, path: &Path) -> Text {
+        self.path(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// From the clone to the ids.
+    fn enter(&mut self, cgroup_steps: &[Step<HostOp>], map: ids::IdMap, grouped: bool) {
+        let default = Origin::Default;
+        // First: nothing may interrupt the set-up, and the end of the payload must not be missed.
+        self.init(Op::HoldSignals, &default);
+        self.init(Op::DieWithParent, &default);
+        // Before the first process or page of its own, so that all of them are counted.
+        for step in cgroup_steps {
+            if let HostOp::OpenTasks { slot, .. } = step.op {
+                self.init(Op::JoinCgroup { tasks: slot }, &default);
+            }
+        }
+        // The supervisor writes the id maps meanwhile: before them this process has no ids to change
+        // to, and files that it makes would belong to nobody.
+        self.init(Op::Await { gate: Slot::TIE }, &default);
+        if grouped {
+            // After joining: the group that it is in now becomes the root of what it sees.
+            self.init(Op::UnshareCgroup, &default);
+        }
+        if map.privileged {
+            // Before the uid, which takes the right to do it away. An ordinary caller cannot drop its
+            // groups in a user namespace (user_namespaces(7), "setgroups").
+            self.init(Op::DropGroups, &default);
+        }
+        self.init(Op::SetGid { gid: ids::INSIDE }, &default);
+        self.init(Op::SetUid { uid: ids::INSIDE }, &default);
+        // Again: the kernel clears it when ids change.
+        self.init(Op::DieWithParent, &default);
+        // Before the first file is made: modes mean what they say.
+        self.init(Op::Umask { mask: 0 }, &default);
+    }
+
+    /// Host name and loopback, which need the capabilities that go next.
+    fn surroundings(&mut self) {
+        let (hostname, net) = (&self.policy.hostname, &self.policy.net);
+        let (name_origin, net_origin) = (hostname.origin.clone(), net.origin.clone());
+        let name = self.text(&hostname.value.clone());
+        self.init(Op::Hostname { name }, &name_origin);
+        if self.policy.net.value == Net::Loopback {
+            self.init(Op::LoopbackUp, &net_origin);
+        }
+    }
+
+    /// What init and payload share is done once, before the payload is cloned; then init shuts itself in.
+    fn init_confines_itself(&mut self, landlock: bool, seccomp: bool) {
+        let default = Origin::Default;
+        // Before the capabilities go: both need CAP_SETPCAP.
+        self.init(Op::LockSecurebits, &default);
+        self.init(Op::DropBoundingSet { last: self.host.last_cap }, &default);
+        // After everything that needs one: mounts, host name, loopback.
+        self.init(Op::DropCaps, &default);
+        // Before the filter and Landlock, which ask for it of a process without capabilities.
+        self.init(Op::NoNewPrivs, &default);
+        // Before the payload is there: nothing in the jail may trace init or read its memory, which is
+        // a copy of the supervisor's. The payload's exec makes it dumpable again.
+        self.init(Op::Undumpable, &default);
+        self.init(Op::SpawnPayload, &default);
+        if landlock && let Ok(abi) = self.host.landlock {
+            // After the clone: this is for init alone.
+            let handled = landlock::Rights::new(abi).init();
+            self.init(Op::LandlockRuleset { handled }, &default);
+            self.init(Op::LandlockRestrict, &default);
+        }
+        self.init(Op::KeepOnly { slots: [Slot::SETUP, Slot::STATUS, Slot::TIE, Slot::GATE_OPEN] }, &default);
+        if seccomp {
+            self.init(Op::SetFilter { of: FilterOf::Init }, &default);
+        }
+        // After its filter: the payload waits, so that a failure up to here still means that it never ran.
+        self.init(Op::Open { gate: Slot::GATE_OPEN }, &default);
+        self.init(Op::Close { slot: Slot::GATE_OPEN }, &default);
+        // The supervisor sees the end of this pipe when the payload has executed the program as well.
+        self.init(Op::Close { slot: Slot::SETUP }, &default);
+        self.init(Op::Reap, &default);
+    }
+
+    /// From the payload's clone to its exec.
+    fn payload_script(&mut self, view: &view::View, cwd: &Path, landlock: bool, seccomp: bool) {
+        let default = Origin::Default;
+        // Out of the caller's session: no terminal to push input into, no signals from its keyboard.
+        self.payload(Op::NewSession, &default);
+        for (fd, slot) in (0..).zip(Slot::STDIO) {
+            self.payload(Op::Stdio { slot, fd }, &default);
+        }
+        self.payload(Op::Umask { mask: 0o022 }, &default);
+        let directory = self.path(cwd);
+        self.payload(Op::Chdir { path: directory }, &default);
+        if landlock && let Ok(abi) = self.host.landlock {
+            // After the last mount, which Landlock would forbid; before the filter.
+            self.landlock(view, &landlock::Rights::new(abi));
+            let path = self.text(view::DECOY);
+            self.payload(Op::ExpectDenied { path }, &default);
+        }
+        if let Some(outside) = self.something_outside(view) {
+            let path = self.path(&outside);
+            self.payload(Op::ExpectAbsent { path }, &default);
+        }
+        self.payload(Op::ExpectIds { uid: ids::INSIDE, gid: ids::INSIDE }, &default);
+        self.payload(Op::ExpectNoPrivileges { probe: CAP_SYS_ADMIN }, &default);
+        // After the rules were opened: the limit on open files must not hit the set-up.
+        for (op, origin) in limits::lower(self.policy, &self.host.hard_limits) {
+            self.payload(op, &origin);
+        }
+        self.payload(Op::ResetSignals { ignored: self.host.ignored_signals }, &default);
+        // After the last descriptor was opened; exec closes them all.
+        self.payload(Op::CloseOnExec, &default);
+        // Last before the filter, which may not know read(2): init is shut in by now.
+        self.payload(Op::Await { gate: Slot::GATE_WAIT }, &default);
+        if seccomp {
+            let origin = self.policy.syscalls.allow.first().map_or(Origin::Default, |word| word.origin.clone());
+            // Last: nothing but its witness and exec come after it.
+            self.payload(Op::SetFilter { of: FilterOf::Payload }, &origin);
+            self.payload(Op::ExpectFiltered, &default);
+        }
+        self.payload(Op::Exec, &default);
+    }
+
+    fn landlock(&mut self, view: &view::View, rights: &landlock::Rights) {
+        let default = Origin::Default;
+        let handled = rights.payload(self.policy.net.value);
+        self.payload(Op::LandlockRuleset { handled }, &default);
+        let read = rights.of(crate::policy::Access::Ro, true);
+        let mut rules = vec![
+            (PathBuf::from("/"), rights.list()),
+            ("/dev".into(), rights.devices()),
+            ("/etc".into(), read),
+            ("/proc".into(), rights.proc()),
+        ];
+        for part in view.parts() {
+            match &part.shows {
+                view::Shows::Bind { found, access, .. } => {
+                    rules.push((part.dest.clone(), rights.of(*access, found.kind == crate::host::Kind::Dir)));
+                }
+                view::Shows::Tmpfs { .. } => rules.push((part.dest.clone(), rights.tmpfs())),
+                view::Shows::Link { .. } => {}
+            }
+        }
+        for (path, access) in landlock::reduce(rules) {
+            let origin = view.parts().iter().find(|part| part.dest == path).map_or(&default, |part| &part.origin).clone();
+            let path = self.path(&path);
+            self.payload(Op::LandlockAllow { path, access }, &origin);
+        }
+        self.payload(Op::LandlockRestrict, &default);
+    }
+
+    /// A directory that the host has and the jail must not have: the witness of the private root.
+    fn something_outside(&self, view: &view::View) -> Option<PathBuf> {
+        ["/sys", "/var", "/boot", "/root", "/srv", "/mnt", "/opt"].into_iter().map(PathBuf::from).find(|path| {
+            view.find_inside(path) == view::Inside::Missing && self.host.files.look(path).is_ok()
+        })
+    }
+}
+
+const CAP_SYS_ADMIN: u32 = 21;

@@ -1,0 +1,146 @@
+//! Ops: what a plan is made of.
+//!
+//! For: the vocabulary between the plan (which decides) and the child (which obeys). An op is plain
+//! `Copy` data over one arena of NUL-ended strings and a table of descriptor slots.
+//! Not for: deciding (see the files beside this one) or doing (see `child::execute`).
+//! Runs in: written by the supervisor, read by the child.
+
+use crate::sandbox::sys::confine::Handled;
+use crate::sandbox::sys::mount::Attrs;
+
+/// A NUL-ended string in the plan's arena; the length counts the NUL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Text {
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+}
+
+/// A place for a descriptor of the child: inherited from the supervisor, or opened on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot(pub(crate) u8);
+
+/// How many slots a child has. A view of any size takes turns in a few of them; only what is inherited
+/// holds one to itself.
+pub(crate) const SLOTS: usize = 128;
+
+impl Slot {
+    /// Failure records of init and payload; end-of-file once the program runs.
+    pub(crate) const SETUP: Self = Self(0);
+    /// How the payload ended; init's alone.
+    pub(crate) const STATUS: Self = Self(1);
+    /// Held open by the supervisor alone: its end means that the supervisor is gone. Carries the byte
+    /// that opens the first gate, and later signals for the payload.
+    pub(crate) const TIE: Self = Self(2);
+    /// The payload's standard streams.
+    pub(crate) const STDIO: [Self; 3] = [Self(3), Self(4), Self(5)];
+    /// The new root.
+    pub(crate) const ROOT: Self = Self(6);
+    /// A file on its way to becoming a mount.
+    pub(crate) const SOURCE: Self = Self(7);
+    /// A detached mount on its way to its place.
+    pub(crate) const MOUNT: Self = Self(8);
+    /// The Landlock rules while they are being written.
+    pub(crate) const RULESET: Self = Self(9);
+    /// The gate at which the payload waits for init: its two ends.
+    pub(crate) const GATE_WAIT: Self = Self(10);
+    /// See [`Slot::GATE_WAIT`].
+    pub(crate) const GATE_OPEN: Self = Self(11);
+    /// The first slot for descriptors that only some runs have: cgroup files, id-mapped trees.
+    pub(crate) const FIRST_EXTRA: u8 = 12;
+}
+
+/// The two filters of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FilterOf {
+    Init,
+    Payload,
+}
+
+/// One thing that the child does. The order of the variants is about the order of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// Hold back all signals: init has no use for any, and the payload starts with a clean mask.
+    HoldSignals,
+    /// PR_SET_PDEATHSIG.
+    DieWithParent,
+    /// Join a cgroup v1 group by writing to its inherited `tasks` file: free of the wait for an RCU
+    /// grace period that a write of a foreign pid to `cgroup.procs` brings.
+    JoinCgroup { tasks: Slot },
+    /// Wait for one byte.
+    Await { gate: Slot },
+    /// See the own group as the root of the hierarchy.
+    UnshareCgroup,
+    DropGroups,
+    SetGid { gid: u32 },
+    SetUid { uid: u32 },
+    /// No mount event goes out or comes in.
+    MakePrivate,
+    /// A fresh tmpfs, detached, in `slot`. The strings are mount options.
+    NewTmpfs { slot: Slot, size: Text, inodes: Text, mode: Text, attrs: Attrs },
+    /// The jail's own procfs, detached, in `MOUNT`.
+    NewProc { subset_pid: bool },
+    /// A private devpts instance, detached, in `MOUNT`.
+    NewDevpts,
+    /// Lay the new root over the old one and make it the current directory.
+    AttachRoot,
+    MakeDir { path: Text, mode: u32 },
+    MakeLink { path: Text, target: Text },
+    /// A small file with this content; the NUL is not written.
+    MakeFile { path: Text, content: Text, mode: u32 },
+    /// Open `path` of the host into `SOURCE`, following neither symbolic nor magic links, and demand
+    /// that it is still the file that the plan was made for.
+    OpenSource { path: Text, major: u32, minor: u32, inode: u64 },
+    /// Open `path` below the new root into `SOURCE`, following no links.
+    OpenInside { path: Text },
+    /// A detached copy of the mount of `SOURCE`, in `MOUNT`; `SOURCE` is closed.
+    CloneTree { recursive: bool },
+    SetAttrs { slot: Slot, attrs: Attrs, recursive: bool },
+    /// Put the detached mount of `slot` on `dest` below the new root, following no links; `slot` is closed.
+    Attach { slot: Slot, dest: Text },
+    /// pivot_root(".", ".").
+    PivotRoot,
+    /// Let go of the old root, which is stacked on the new one.
+    DetachOldRoot,
+    Chdir { path: Text },
+    Hostname { name: Text },
+    LoopbackUp,
+    NewSession,
+    Umask { mask: u32 },
+    LockSecurebits,
+    DropBoundingSet { last: u32 },
+    DropCaps,
+    NoNewPrivs,
+    Undumpable,
+    /// Clone the payload, which goes on with its own script.
+    SpawnPayload,
+    /// Close every descriptor but those four and the one that tells of ended children.
+    KeepOnly { slots: [Slot; 4] },
+    Close { slot: Slot },
+    LandlockRuleset { handled: Handled },
+    LandlockAllow { path: Text, access: u64 },
+    LandlockRestrict,
+    Rlimit { resource: u32, soft: u64, hard: u64 },
+    /// Put a slot's descriptor on 0, 1 or 2.
+    Stdio { slot: Slot, fd: i32 },
+    /// SIG_DFL for the signals of `mask` (bit 0 is signal 1) that the caller ignores, and none held back.
+    ResetSignals { ignored: u64 },
+    /// Mark every descriptor from 3 on close-on-exec.
+    CloseOnExec,
+    /// Write one byte.
+    Open { gate: Slot },
+    /// Demand that `path` does not exist: it does on the host.
+    ExpectAbsent { path: Text },
+    /// Demand that Landlock, and nothing else, refuses to open `path`.
+    ExpectDenied { path: Text },
+    /// Demand these effective ids.
+    ExpectIds { uid: u32, gid: u32 },
+    /// Demand empty capability sets, an empty bounding set (asked of `probe`) and no_new_privs.
+    ExpectNoPrivileges { probe: u32 },
+    SetFilter { of: FilterOf },
+    /// Demand that the filter refuses a call that succeeds without it.
+    ExpectFiltered,
+    /// Run the program.
+    Exec,
+    /// Reap until the payload ends, forward signals, end with the supervisor.
+    Reap,
+}

@@ -1,0 +1,224 @@
+//! Verify: the order of a plan, checked as data.
+//!
+//! For: the invariants that hold for every plan, whatever the policy and the host; a plan that breaks
+//! one is not carried out.
+//! Not for: whether the plan is what the policy meant (golden plans and claim tests do that).
+//! Runs in: the supervisor.
+
+use super::op::{Op, Text};
+use super::{HostOp, Plan};
+
+impl Plan {
+    /// # Errors
+    /// The invariant that does not hold, in words.
+    pub(super) fn verify(&self) -> Result<(), &'static str> {
+        supervisor(self.supervisor.iter().map(|step| &step.op))?;
+        init(&self.init)?;
+        payload(&self.payload)?;
+        let in_arena = |text: &Text| {
+            let end = (text.offset as usize).saturating_add(text.len as usize);
+            text.len > 0 && self.arena.get(end - 1) == Some(&0)
+        };
+        let texts: Vec<Text> = self.init.iter().chain(&self.payload).flat_map(|op| texts(*op)).collect();
+        holds(texts.iter().all(in_arena), "a string of a step is not in the arena")?;
+        let filtered = self.payload.iter().any(|op| matches!(op, Op::SetFilter { .. }));
+        let filters = [&self.init_filter, &self.payload_filter];
+        holds(!filtered || filters.iter().all(|filter| !filter.is_empty()), "a filter is empty")
+    }
+}
+
+fn holds(condition: bool, otherwise: &'static str) -> Result<(), &'static str> {
+    if condition { Ok(()) } else { Err(otherwise) }
+}
+
+/// Position of the only op of a kind.
+fn once(ops: &[Op], is: impl Fn(&Op) -> bool, otherwise: &'static str) -> Result<usize, &'static str> {
+    let mut places = ops.iter().enumerate().filter(|(_, op)| is(op)).map(|(at, _)| at);
+    match (places.next(), places.next()) {
+        (Some(at), None) => Ok(at),
+        _ => Err(otherwise),
+    }
+}
+
+fn last(ops: &[Op], is: impl Fn(&Op) -> bool) -> Option<usize> {
+    ops.iter().rposition(is)
+}
+
+fn supervisor<'a>(ops: impl Iterator<Item = &'a HostOp>) -> Result<(), &'static str> {
+    let mut groups = Vec::new();
+    let mut stage = 0;
+    for op in ops {
+        match op {
+            HostOp::MakeGroup { dir } => groups.push(dir),
+            HostOp::SetLimit { file, .. } => {
+                let own = file.parent().is_some_and(|dir| groups.iter().any(|group| *group == dir));
+                let enables = file.ends_with("cgroup.subtree_control");
+                holds(own || enables, "a limit is written outside the run's group")?;
+                holds(stage == 0, "a limit is set when the child may be running")?;
+            }
+            HostOp::OpenTasks { file, .. } => {
+                let own = file.parent().is_some_and(|dir| groups.iter().any(|group| *group == dir));
+                holds(own, "the child would join a group that is not the run's")?;
+            }
+            HostOp::MakeIdMap { .. } | HostOp::MapTree { .. } => {
+                holds(stage == 0, "a tree is made after the clone that has to inherit it")?;
+            }
+            HostOp::Clone { .. } => {
+                holds(stage == 0, "more than one clone")?;
+                stage = 1;
+            }
+            HostOp::WriteMaps { .. } => {
+                holds(stage == 1, "maps are not written right after the clone")?;
+                stage = 2;
+            }
+            HostOp::Release => {
+                holds(stage == 2, "the child is released before its maps are written")?;
+                stage = 3;
+            }
+        }
+    }
+    holds(stage == 3, "the child is never released")
+}
+
+/// Needs CAP_SYS_ADMIN (or another capability) in the user namespace.
+const fn privileged(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::UnshareCgroup
+            | Op::DropGroups
+            | Op::SetGid { .. }
+            | Op::SetUid { .. }
+            | Op::MakePrivate
+            | Op::NewTmpfs { .. }
+            | Op::NewProc { .. }
+            | Op::NewDevpts
+            | Op::AttachRoot
+            | Op::CloneTree { .. }
+            | Op::SetAttrs { .. }
+            | Op::Attach { .. }
+            | Op::PivotRoot
+            | Op::DetachOldRoot
+            | Op::Hostname { .. }
+            | Op::LoopbackUp
+            | Op::LockSecurebits
+            | Op::DropBoundingSet { .. }
+    )
+}
+
+fn init(ops: &[Op]) -> Result<(), &'static str> {
+    holds(matches!(ops.first(), Some(Op::HoldSignals)), "init does not begin by holding signals back")?;
+    holds(matches!(ops.last(), Some(Op::Reap)), "init does not end by reaping")?;
+    let released = once(ops, |op| matches!(op, Op::Await { .. }), "init has not one gate")?;
+    let uid = once(ops, |op| matches!(op, Op::SetUid { .. }), "init does not set its uid once")?;
+    let gid = once(ops, |op| matches!(op, Op::SetGid { .. }), "init does not set its gid once")?;
+    holds(released < gid && gid < uid, "ids are set before the maps are there, or the uid before the gid")?;
+    let tie = last(ops, |op| matches!(op, Op::DieWithParent)).ok_or("init has no parent-death signal")?;
+    holds(tie > uid, "the parent-death signal is lost with the change of ids")?;
+    let joined = last(ops, |op| matches!(op, Op::JoinCgroup { .. }));
+    holds(joined.is_none_or(|at| at < released), "init joins its group after the gate")?;
+    let private = once(ops, |op| matches!(op, Op::MakePrivate), "mounts are not made private once")?;
+    let first_mount = ops.iter().position(|op| matches!(op, Op::AttachRoot | Op::Attach { .. }));
+    holds(first_mount.is_some_and(|at| private < at), "a mount is made before mounts are private")?;
+    let pivot = once(ops, |op| matches!(op, Op::PivotRoot), "there is not one pivot_root")?;
+    let detach = once(ops, |op| matches!(op, Op::DetachOldRoot), "the old root is not detached once")?;
+    holds(detach == pivot + 1, "the old root is not detached right after pivot_root")?;
+    let mounts = last(ops, |op| matches!(op, Op::Attach { .. } | Op::SetAttrs { .. }));
+    holds(mounts.is_some_and(|at| at < pivot), "something is mounted after pivot_root")?;
+    let caps = once(ops, |op| matches!(op, Op::DropCaps), "capabilities are not dropped once")?;
+    holds(last(ops, privileged).is_some_and(|at| at < caps), "a step needs a capability that is gone")?;
+    let bounding = once(ops, |op| matches!(op, Op::DropBoundingSet { .. }), "the bounding set is not emptied once")?;
+    holds(bounding < caps, "the bounding set is emptied too late")?;
+    let no_new_privs = once(ops, |op| matches!(op, Op::NoNewPrivs), "no_new_privs is not set once")?;
+    let undumpable = once(ops, |op| matches!(op, Op::Undumpable), "init does not become undumpable once")?;
+    let spawn = once(ops, |op| matches!(op, Op::SpawnPayload), "the payload is not cloned once")?;
+    holds(caps < no_new_privs && no_new_privs < spawn, "the payload is cloned with privileges")?;
+    holds(undumpable > uid && undumpable < spawn, "init is dumpable when the payload is there")?;
+    let open = once(ops, |op| matches!(op, Op::Open { .. }), "the payload's gate is not opened once")?;
+    let shut_in = |op: &Op| matches!(op, Op::SetFilter { .. } | Op::LandlockRestrict | Op::KeepOnly { .. });
+    holds(ops.iter().position(shut_in).is_some_and(|at| at > spawn), "what is init's alone comes before the payload")?;
+    holds(last(ops, shut_in).is_some_and(|at| at < open), "the payload may go before init is shut in")
+}
+
+fn payload(ops: &[Op]) -> Result<(), &'static str> {
+    holds(matches!(ops.last(), Some(Op::Exec)), "the payload does not end with exec")?;
+    holds(!ops.iter().any(privileged), "the payload's steps need a capability that is gone")?;
+    let gate = once(ops, |op| matches!(op, Op::Await { .. }), "the payload does not wait for init once")?;
+    let closed = once(ops, |op| matches!(op, Op::CloseOnExec), "descriptors are not closed once")?;
+    let opens = |op: &Op| matches!(op, Op::LandlockRuleset { .. } | Op::LandlockAllow { .. } | Op::Stdio { .. });
+    holds(last(ops, opens).is_some_and(|at| at < closed), "a descriptor is opened after the last one was closed")?;
+    if let Some(filter) = last(ops, |op| matches!(op, Op::SetFilter { .. })) {
+        holds(gate < filter, "the payload waits under its filter")?;
+        let rest = ops.get(filter + 1..).unwrap_or_default();
+        holds(rest == [Op::ExpectFiltered, Op::Exec], "something but exec comes after the filter")?;
+    }
+    let ruleset = ops.iter().position(|op| matches!(op, Op::LandlockRuleset { .. }));
+    let restrict = last(ops, |op| matches!(op, Op::LandlockRestrict));
+    match (ruleset, restrict) {
+        (None, None) => {}
+        (Some(ruleset), Some(restrict)) => {
+            let between = |at: usize| ruleset < at && at < restrict;
+            let rules = ops.iter().enumerate().filter(|(_, op)| matches!(op, Op::LandlockAllow { .. }));
+            holds(rules.clone().count() > 0, "the Landlock ruleset is empty")?;
+            holds(rules.into_iter().all(|(at, _)| between(at)), "a Landlock rule is added outside its ruleset")?;
+        }
+        _ => return Err("a Landlock ruleset is made and not enforced"),
+    }
+    Ok(())
+}
+
+fn texts(op: Op) -> Vec<Text> {
+    match op {
+        Op::NewTmpfs { size, inodes, mode, .. } => vec![size, inodes, mode],
+        Op::MakeLink { path, target } => vec![path, target],
+        Op::MakeFile { path, content, .. } => vec![path, content],
+        Op::MakeDir { path, .. }
+        | Op::OpenSource { path, .. }
+        | Op::OpenInside { path }
+        | Op::Chdir { path }
+        | Op::LandlockAllow { path, .. }
+        | Op::ExpectAbsent { path }
+        | Op::ExpectDenied { path } => vec![path],
+        Op::Attach { dest, .. } => vec![dest],
+        Op::Hostname { name } => vec![name],
+        Op::HoldSignals
+        | Op::DieWithParent
+        | Op::JoinCgroup { .. }
+        | Op::Await { .. }
+        | Op::UnshareCgroup
+        | Op::DropGroups
+        | Op::SetGid { .. }
+        | Op::SetUid { .. }
+        | Op::MakePrivate
+        | Op::NewProc { .. }
+        | Op::NewDevpts
+        | Op::AttachRoot
+        | Op::CloneTree { .. }
+        | Op::SetAttrs { .. }
+        | Op::PivotRoot
+        | Op::DetachOldRoot
+        | Op::LoopbackUp
+        | Op::NewSession
+        | Op::Umask { .. }
+        | Op::LockSecurebits
+        | Op::DropBoundingSet { .. }
+        | Op::DropCaps
+        | Op::NoNewPrivs
+        | Op::Undumpable
+        | Op::SpawnPayload
+        | Op::KeepOnly { .. }
+        | Op::Close { .. }
+        | Op::LandlockRuleset { .. }
+        | Op::LandlockRestrict
+        | Op::Rlimit { .. }
+        | Op::Stdio { .. }
+        | Op::ResetSignals { .. }
+        | Op::CloseOnExec
+        | Op::Open { .. }
+        | Op::ExpectIds { .. }
+        | Op::ExpectNoPrivileges { .. }
+        | Op::SetFilter { .. }
+        | Op::ExpectFiltered
+        | Op::Exec
+        | Op::Reap => Vec::new(),
+    }
+}

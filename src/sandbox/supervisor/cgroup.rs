@@ -1,0 +1,259 @@
+//! Control groups of one run: made, read, emptied, removed.
+//!
+//! For: the guard that owns the groups, their counters, and the sweep of groups that a killed
+//! supervisor left behind.
+//! Not for: which groups and limits (see `plan::cgroup`).
+//! Runs in: the supervisor.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::error::{Error, ErrorKind};
+use crate::host::{CgroupVersion, Controller};
+use crate::sandbox::plan::cgroup::Groups;
+
+/// The groups of a run that exist. Dropping it removes them.
+#[derive(Debug)]
+pub(super) struct Guard {
+    groups: Groups,
+    made: Vec<PathBuf>,
+    watch: Option<OomWatch>,
+}
+
+/// Tells of an OOM kill in a v1 memory group the moment it comes near (memcg event on
+/// `memory.oom_control`). In v2 `memory.oom.group` makes the kernel end the whole run by itself.
+#[derive(Debug)]
+struct OomWatch {
+    event: EventFd,
+    /// Registered with the event; closing it is how the kernel knows that nobody listens any more.
+    _control: OwnedFd,
+}
+
+impl Guard {
+    pub(super) const fn new(groups: Groups) -> Self {
+        Self { groups, made: Vec::new(), watch: None }
+    }
+
+    /// mkdir(2).
+    pub(super) fn make(&mut self, dir: &Path) -> Result<(), Error> {
+        fs::create_dir(dir).map_err(|error| refused("make cgroup", dir, &error))?;
+        self.made.push(dir.to_owned());
+        Ok(())
+    }
+
+    /// Asks to be told of OOM kills, where the kernel does not end the run itself.
+    pub(super) fn watch(&mut self) -> Result<(), Error> {
+        if self.groups.version != Some(CgroupVersion::V1) {
+            return Ok(());
+        }
+        let Some(dir) = self.groups.dir(Controller::Memory) else { return Ok(()) };
+        let path = dir.join("memory.oom_control");
+        let control = fs::File::open(&path).map_err(|error| refused("open", &path, &error))?;
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(|errno| refused("watch", &path, &errno.into()))?;
+        let line = format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd());
+        write(&dir.join("cgroup.event_control"), &line).map_err(|error| refused("watch", &path, &error))?;
+        self.watch = Some(OomWatch { event, _control: control.into() });
+        Ok(())
+    }
+
+    /// Readable when an OOM kill is near.
+    pub(super) fn oom_event(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(|watch| watch.event.as_fd())
+    }
+
+    /// Takes the event back.
+    pub(super) fn clear_oom_event(&self) -> io::Result<()> {
+        match self.watch.as_ref().map(|watch| watch.event.read()) {
+            Some(Err(errno)) if errno != nix::errno::Errno::EAGAIN => Err(errno.into()),
+            Some(Ok(_) | Err(_)) | None => Ok(()),
+        }
+    }
+
+    fn is_v2(&self) -> bool {
+        self.groups.version == Some(CgroupVersion::V2)
+    }
+
+    fn number(&self, controller: Controller, file: &str) -> Option<u64> {
+        fs::read_to_string(self.groups.dir(controller)?.join(file)).ok()?.trim().parse().ok()
+    }
+
+    /// A value of a "key value" file.
+    fn field(&self, controller: Controller, file: &str, key: &str) -> Option<u64> {
+        let text = fs::read_to_string(self.groups.dir(controller)?.join(file)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+    }
+
+    /// CPU time of the tree, microseconds.
+    pub(super) fn cpu_us(&self) -> Option<u64> {
+        if self.is_v2() {
+            self.field(Controller::Cpuacct, "cpu.stat", "usage_usec")
+        } else {
+            self.number(Controller::Cpuacct, "cpuacct.usage").map(|nanos| nanos / 1000)
+        }
+    }
+
+    /// User and system CPU time of the tree, microseconds; v2 alone tells them apart exactly.
+    pub(super) fn user_system_us(&self) -> Option<(u64, u64)> {
+        self.is_v2().then_some(())?;
+        let field = |key| self.field(Controller::Cpuacct, "cpu.stat", key);
+        Some((field("user_usec")?, field("system_usec")?))
+    }
+
+    /// Time that the CPU rate held the tree back, microseconds.
+    pub(super) fn throttled_us(&self) -> Option<u64> {
+        if self.is_v2() {
+            self.field(Controller::Cpu, "cpu.stat", "throttled_usec")
+        } else {
+            self.field(Controller::Cpu, "cpu.stat", "throttled_time").map(|nanos| nanos / 1000)
+        }
+    }
+
+    /// Highest memory use, bytes. v2: `memory.peak`, Linux 5.19.
+    pub(super) fn memory_peak(&self) -> Option<u64> {
+        let file = if self.is_v2() { "memory.peak" } else { "memory.max_usage_in_bytes" };
+        self.number(Controller::Memory, file)
+    }
+
+    /// Processes that the kernel killed for memory.
+    pub(super) fn oom_kills(&self) -> Option<u64> {
+        let file = if self.is_v2() { "memory.events" } else { "memory.oom_control" };
+        self.field(Controller::Memory, file, "oom_kill")
+    }
+
+    /// The file that [`Guard::oom_kills`] reads, for evidence.
+    pub(super) fn oom_file(&self) -> &'static str {
+        if self.is_v2() { "memory.events" } else { "memory.oom_control" }
+    }
+
+    /// Most tasks at one moment, init included. `pids.peak`, Linux 6.1.
+    pub(super) fn tasks_peak(&self) -> Option<u64> {
+        self.number(Controller::Pids, "pids.peak")
+    }
+
+    /// Forks that the limit refused.
+    pub(super) fn refused_forks(&self) -> Option<u64> {
+        self.field(Controller::Pids, "pids.events", "max")
+    }
+
+    /// Removes the groups, newest first.
+    ///
+    /// # Errors
+    /// A group that is still not empty after a second.
+    pub(super) fn remove(&mut self) -> Result<(), Error> {
+        self.watch = None;
+        while let Some(dir) = self.made.pop() {
+            remove(&dir).map_err(|error| refused("remove cgroup", &dir, &error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Err(_left_for_the_next_sweep) = self.remove() {
+            self.made.clear();
+        }
+    }
+}
+
+/// rmdir(2), again while the kernel still counts a process that has just died in it.
+fn remove(dir: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    loop {
+        match fs::remove_dir(dir) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                kill_v2(dir);
+                thread::sleep(Duration::from_micros(200));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => return other,
+        }
+    }
+}
+
+/// The second net below the PID namespace: `cgroup.kill`, Linux 5.14. A group without the file (v1) has
+/// only the first, and its rmdir says whether that was enough.
+fn kill_v2(dir: &Path) {
+    let file = dir.join("cgroup.kill");
+    if file.exists() && write(&file, "1").is_err() {
+        // It was removed meanwhile; the next rmdir says so.
+    }
+}
+
+/// One write, as these files want it.
+pub(super) fn write(file: &Path, value: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(file)?.write_all(value.as_bytes())
+}
+
+pub(super) fn refused(what: &str, path: &Path, error: &io::Error) -> Error {
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    let desc = nix::errno::Errno::from_raw(errno).desc().to_lowercase();
+    Error::new(ErrorKind::Setup, format!("cannot {what} {}: {desc}", path.display()))
+        .with_errno(errno)
+        .with_hint("the cgroup tree is not the caller's to change; --allow-degraded cgroup goes without its limits")
+}
+
+/// Beginning of the names of our groups; the supervisor's pid and start time follow.
+const PREFIX: &str = "jail-";
+
+/// The name of a run's group. Another supervisor can tell from it whether ours is still alive.
+pub(super) fn name(pid: u32, started: u64, number: u32) -> String {
+    format!("{PREFIX}{pid}-{started}-{number}")
+}
+
+/// Removes groups beside `groups` whose supervisor is gone. Its jails died with it; only the empty
+/// directories are left, and one that is not empty (a live supervisor in another PID namespace) stays.
+pub(super) fn sweep(groups: &Groups) {
+    let Some(home) = groups.unique().first().and_then(|dir| dir.parent()) else { return };
+    let Ok(entries) = fs::read_dir(home) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if owner(name).is_some_and(|(pid, started)| start_time(pid) != Some(started)) {
+            for dir in groups.unique() {
+                // Not ours to worry about: gone already, or another's that is in use.
+                if dir.parent().is_some_and(|home| fs::remove_dir(home.join(name)).is_err()) {}
+            }
+        }
+    }
+}
+
+/// Pid and start time in a group's name.
+fn owner(name: &str) -> Option<(u32, u64)> {
+    let mut fields = name.strip_prefix(PREFIX)?.split('-');
+    let owner = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    fields.next()?.parse::<u32>().ok()?;
+    fields.next().is_none().then_some(owner)
+}
+
+/// When a process was started, in clock ticks after boot: field 22 of /proc/PID/stat.
+pub(super) fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_groups_name_tells_its_owner_and_nothing_else_does() {
+        assert_eq!(owner(&name(12, 345, 6)), Some((12, 345)));
+        for other in ["jail-", "jail-1-2", "jail-1-2-3-4", "jail-a-2-3", "jailer-1-2-3", "user.slice"] {
+            assert_eq!(owner(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn start_time_of_a_live_process_is_known_and_of_none_is_not() {
+        assert!(start_time(std::process::id()).is_some());
+        assert_eq!(start_time(u32::MAX), None);
+    }
+}

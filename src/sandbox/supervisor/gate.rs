@@ -1,0 +1,291 @@
+//! The gate: what the supervisor does around the clone.
+//!
+//! For: carrying out the supervisor's steps of a plan, and the pipes between the three processes.
+//! Not for: deciding (the plan did) or what comes after the program runs (see the loop in `mod`).
+//! Runs in: the supervisor.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::{pipe2, read, write};
+
+use crate::error::{Error, ErrorKind};
+use crate::host::Found;
+use crate::sandbox::child::record::{self, Record};
+use crate::sandbox::child::{self, Slots};
+use crate::sandbox::plan::ids::IdMap;
+use crate::sandbox::plan::op::{SLOTS, Slot};
+use crate::sandbox::plan::{HostOp, Plan};
+use crate::sandbox::sys::mount::{self, Attrs};
+use crate::sandbox::sys::process::{self, Process};
+use crate::sandbox::sys::{Errno, ZStr, fd};
+
+use super::cgroup;
+
+/// Our ends of the pipes.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// Failure records; end of file when the program runs.
+    pub(super) setup: OwnedFd,
+    /// How the payload ended.
+    pub(super) status: OwnedFd,
+    /// As long as we hold it, init lives. Bytes written to it are signals for the payload.
+    pub(super) tie: OwnedFd,
+    pub(super) stdin: OwnedFd,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
+
+/// What came of the supervisor's steps. `unmapped` names trees that are shown without an id map.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) process: Process,
+    pub(super) ends: Ends,
+    pub(super) unmapped: Vec<String>,
+    /// The two moments that only the steps see.
+    pub(super) before_clone: Instant,
+    pub(super) after_clone: Instant,
+}
+
+/// The child's descriptors: kept open here until it has its copies.
+struct Inherited {
+    slots: Slots,
+    owned: Vec<OwnedFd>,
+}
+
+impl Inherited {
+    fn give(&mut self, slot: Slot, fd: OwnedFd) -> Result<(), Error> {
+        self.slots.set(slot, fd.as_raw_fd()).map_err(|errno| failed("give the child a descriptor", errno))?;
+        self.owned.push(fd);
+        Ok(())
+    }
+}
+
+fn failed(what: &str, errno: Errno) -> Error {
+    let desc = nix::errno::Errno::from_raw(errno.0).desc().to_lowercase();
+    Error::new(ErrorKind::Setup, format!("cannot {what}: {desc}")).with_errno(errno.0)
+}
+
+/// A pipe whose ends are not 0, 1 or 2, which the payload's streams will be put on.
+fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("make a pipe", Errno(errno as i32)))?;
+    Ok((above_stdio(read)?, above_stdio(write)?))
+}
+
+fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Error> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    let moved =
+        fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(3)).map_err(|errno| failed("move a descriptor", Errno(errno as i32)))?;
+    Ok(fd::own(moved))
+}
+
+fn nonblocking(fd: &OwnedFd) -> Result<(), Error> {
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| failed("set up a pipe", Errno(errno as i32)))?;
+    Ok(())
+}
+
+/// Carries out the supervisor's steps.
+///
+/// # Errors
+/// The step that failed. Whatever was made is taken back: groups by the guard, the child because the
+/// tie that it watches is closed.
+pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, Error> {
+    let mut inherited = Inherited { slots: Slots([-1; SLOTS]), owned: Vec::new() };
+    let (setup, setup_child) = pipe()?;
+    let (status, status_child) = pipe()?;
+    let (tie_child, tie) = pipe()?;
+    let (gate_wait, gate_open) = pipe()?;
+    let (stdin_child, stdin) = pipe()?;
+    let (stdout, stdout_child) = pipe()?;
+    let (stderr, stderr_child) = pipe()?;
+    for end in [&status, &stdin, &stdout, &stderr] {
+        nonblocking(end)?;
+    }
+    let [slot_in, slot_out, slot_err] = Slot::STDIO;
+    for (slot, end) in [
+        (Slot::SETUP, setup_child),
+        (Slot::STATUS, status_child),
+        (Slot::TIE, tie_child),
+        (Slot::GATE_WAIT, gate_wait),
+        (Slot::GATE_OPEN, gate_open),
+        (slot_in, stdin_child),
+        (slot_out, stdout_child),
+        (slot_err, stderr_child),
+    ] {
+        inherited.give(slot, end)?;
+    }
+    let ends = Ends { setup, status, tie, stdin, stdout, stderr };
+
+    let mut id_map: Option<OwnedFd> = None;
+    let mut process: Option<Process> = None;
+    let mut unmapped = Vec::new();
+    let before = Instant::now();
+    let (mut before_clone, mut after_clone) = (before, before);
+    for step in &plan.supervisor {
+        match &step.op {
+            HostOp::MakeGroup { dir } => guard.make(dir)?,
+            HostOp::SetLimit { file, value, optional } => match cgroup::write(file, value) {
+                Err(error) if *optional && error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(cgroup::refused("write", file, &error)),
+                Ok(()) => {}
+            },
+            HostOp::OpenTasks { file, slot } => {
+                let tasks = fs::OpenOptions::new().write(true).open(file);
+                let tasks = tasks.map_err(|error| cgroup::refused("open", file, &error))?;
+                inherited.give(*slot, above_stdio(tasks.into())?)?;
+            }
+            HostOp::MakeIdMap { to_uid, to_gid } => id_map = Some(make_id_map(*to_uid, *to_gid)?),
+            HostOp::MapTree { source, attrs, slot, plain_if_unsupported } => {
+                let Some(userns) = &id_map else {
+                    return Err(Error::new(ErrorKind::Internal, "a tree is mapped before the map is made"));
+                };
+                let (tree, mapped) = map_tree(source, *attrs, userns.as_fd(), *plain_if_unsupported)?;
+                if !mapped {
+                    unmapped.push(source.path.display().to_string());
+                }
+                inherited.give(*slot, above_stdio(tree)?)?;
+            }
+            HostOp::Clone { namespaces, into } => {
+                guard.watch()?;
+                before_clone = Instant::now();
+                process = Some(clone(plan, *namespaces, into.as_deref(), &inherited)?);
+                after_clone = Instant::now();
+                // The child has its copies; what it alone must hold we must not.
+                inherited.owned.clear();
+            }
+            HostOp::WriteMaps { map } => write_maps(&process, *map)?,
+            HostOp::Release => {
+                write(&ends.tie, b"!").map_err(|errno| failed("release the child", Errno(errno as i32)))?;
+            }
+        }
+    }
+    let Some(process) = process else {
+        return Err(Error::new(ErrorKind::Internal, "the plan clones nobody"));
+    };
+    Ok(Started { process, ends, unmapped, before_clone, after_clone })
+}
+
+fn clone(plan: &Plan, namespaces: u64, into: Option<&Path>, inherited: &Inherited) -> Result<Process, Error> {
+    let group = into
+        .map(|dir| fs::File::open(dir).map_err(|error| cgroup::refused("open", dir, &error)))
+        .transpose()?;
+    let script = plan.script();
+    let mut slots = inherited.slots;
+    let group = group.as_ref().map(AsRawFd::as_raw_fd);
+    process::spawn(namespaces, group, || child::run(&script, &mut slots)).map_err(clone_refused)
+}
+
+/// A refused clone is the most common reason why sandboxes do not start: say which of the causes it is.
+fn clone_refused(errno: Errno) -> Error {
+    let hint = match errno.0 {
+        libc::EPERM => {
+            "user namespaces are switched off here: see kernel.apparmor_restrict_unprivileged_userns and \
+             kernel.unprivileged_userns_clone, or the seccomp profile of the container"
+        }
+        libc::ENOSPC => "the limit on namespaces is reached: see user.max_user_namespaces and its siblings in /proc/sys/user",
+        libc::ENOSYS => "this kernel has no clone3 (it came with Linux 5.3), or a container's filter hides it",
+        libc::EAGAIN => "the caller's limit on processes is reached: see ulimit -u and pids.max of its cgroup",
+        libc::ENOMEM => "the machine is out of memory",
+        _ => "see clone3 in clone(2)",
+    };
+    failed("clone with namespaces", errno).with_hint(hint)
+}
+
+/// A user namespace that maps its id 0 to `uid` and `gid`: the form in which mount_setattr(2) takes an id
+/// map. A process lives in it only until we have a descriptor of it.
+fn make_id_map(uid: u32, gid: u32) -> Result<OwnedFd, Error> {
+    let (wait, release) = pipe()?;
+    let wait_raw = wait.as_raw_fd();
+    let release_raw = release.as_raw_fd();
+    let holder = process::spawn(u64::from(libc::CLONE_NEWUSER.cast_unsigned()), None, || {
+        // Its own copy of the writing end would keep it waiting for ever.
+        if fd::close(release_raw).is_err() {
+            return 1;
+        }
+        let mut byte = [0_u8; 1];
+        i32::from(fd::read(wait_raw, &mut byte).is_err())
+    })
+    .map_err(clone_refused)?;
+    let proc = format!("/proc/{}", holder.pid);
+    let map = |file: &str, id: u32| {
+        let path = format!("{proc}/{file}");
+        cgroup::write(Path::new(&path), &format!("0 {id} 1")).map_err(|error| map_refused(file, &error))
+    };
+    let opened = map("uid_map", uid)
+        .and_then(|()| map("gid_map", gid))
+        .and_then(|()| fs::File::open(format!("{proc}/ns/user")).map_err(|error| map_refused("ns/user", &error)));
+    drop((release, wait));
+    process::reap(holder.pid).map_err(|errno| failed("end a helper", errno))?;
+    Ok(opened?.into())
+}
+
+fn map_refused(file: &str, error: &std::io::Error) -> Error {
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    failed(&format!("write {file} of the child"), Errno(errno)).with_hint(
+        "the kernel lets this caller make a user namespace but not use it: on Ubuntu see \
+         kernel.apparmor_restrict_unprivileged_userns, in a container its user namespace settings",
+    )
+}
+
+/// A detached copy of the tree of `source`, id-mapped. `false` when it is shown as it is instead.
+fn map_tree(source: &Found, attrs: Attrs, userns: BorrowedFd<'_>, plain: bool) -> Result<(OwnedFd, bool), Error> {
+    let mut path = source.path.as_os_str().as_encoded_bytes().to_vec();
+    path.push(0);
+    let shown = source.path.display();
+    let Some(path) = ZStr::new(&path) else { return Err(Error::new(ErrorKind::Internal, "a path without an end")) };
+    let resolve = libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
+    let at = fd::openat2(fd::CWD, path, libc::O_PATH, 0, resolve).map(fd::own);
+    let at = at.map_err(|errno| failed(&format!("open {shown}"), errno))?;
+    let identity = fd::identity(at.as_raw_fd()).map_err(|errno| failed(&format!("look at {shown}"), errno))?;
+    if identity != (source.major, source.minor, source.inode) {
+        return Err(Error::new(ErrorKind::Setup, format!("{shown} was replaced while the jail was set up")));
+    }
+    let clone = |recursive| mount::clone_tree(at.as_raw_fd(), recursive).map(fd::own);
+    let recursive = source.kind == crate::host::Kind::Dir;
+    let tree = clone(recursive).map_err(|errno| failed(&format!("clone the mount of {shown}"), errno))?;
+    match mount::set_idmap(tree.as_raw_fd(), userns.as_raw_fd(), attrs) {
+        Ok(()) => Ok((tree, true)),
+        Err(Errno(libc::EINVAL | libc::EPERM)) if plain => {
+            mount::set_attrs(tree.as_raw_fd(), attrs, recursive)
+                .map_err(|errno| failed(&format!("set the attributes of {shown}"), errno))?;
+            Ok((tree, false))
+        }
+        Err(errno) => Err(failed(&format!("id-map {shown}, which is to be written to"), errno).with_hint(
+            "its file system cannot show files under another id; work on a copy elsewhere, run as an ordinary user, \
+             or go without by name: --allow-degraded ids (it is then shown as it is)",
+        )),
+    }
+}
+
+fn write_maps(process: &Option<Process>, map: IdMap) -> Result<(), Error> {
+    let Some(process) = process else { return Err(Error::new(ErrorKind::Internal, "maps before the clone")) };
+    let inside = crate::sandbox::plan::ids::INSIDE;
+    let write = |file: &str, value: &str| {
+        let path = format!("/proc/{}/{file}", process.pid);
+        cgroup::write(Path::new(&path), value).map_err(|error| map_refused(file, &error))
+    };
+    if !map.privileged {
+        // Before gid_map, which an ordinary caller may only write after this (user_namespaces(7)).
+        write("setgroups", "deny")?;
+    }
+    write("uid_map", &format!("{inside} {} 1", map.uid))?;
+    write("gid_map", &format!("{inside} {} 1", map.gid))
+}
+
+/// Reads what the set-up pipe brings: the first record, or `None` at its end, which means that the program runs.
+pub(super) fn read_record(setup: &OwnedFd) -> Result<Option<Record>, Error> {
+    let mut bytes = [0; record::LEN];
+    match read(setup, &mut bytes) {
+        Ok(0) => Ok(None),
+        Ok(count) => match Record::decode(bytes.get(..count).unwrap_or_default()) {
+            Some(record) => Ok(Some(record)),
+            None => Err(Error::new(ErrorKind::Internal, "the child sent something that is no record")),
+        },
+        Err(errno) => Err(failed("read the child's record", Errno(errno as i32))),
+    }
+}

@@ -1,0 +1,826 @@
+//! The supervisor: one thread, one poll loop, from the clone to the report.
+//!
+//! For: following a run to its end, whatever the program does: limits that no kernel mechanism ends a
+//! run for, streams, signals, accounting, clean-up.
+//! Not for: deciding what to set up (see `plan`) or doing it inside (see `child`).
+//! Runs in: the caller's thread that calls [`Running::wait`].
+//!
+//! No signal handlers, no `waitpid(-1)`, no threads: a library must not own its caller's SIGCHLD. The
+//! number of descriptors does not grow with the number of tasks inside.
+
+mod cgroup;
+mod gate;
+mod stream;
+mod usage;
+mod verdict;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::{TimeSpec, TimeValLike as _};
+use nix::unistd::{dup, read, write};
+
+use crate::error::{Error, ErrorKind};
+use crate::policy::{Layer, Limits, OnOverflow, Policy};
+use crate::report::{
+    ErrorInfo, Faults, Io, LayerStatus, Memory, OutputReport, Posture, ProfileId, Report, SCHEMA, Sched, Setup, Source,
+    Tasks, Time, Verdict, VerdictKind, rfc3339,
+};
+use crate::sandbox::child::record::{self, Record, Role};
+use crate::sandbox::plan::op::Op;
+use crate::sandbox::plan::{Fate, Plan, RunName, Witness};
+use crate::sandbox::sys::process::{self, Process, Reaped};
+use crate::sandbox::{Command, OutputMode, Stdin};
+
+use stream::{Input, Output};
+use usage::Samples;
+use verdict::{Cause, Evidence};
+
+/// How long the program has to end by itself after a signal that cancels the run.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// How long a reader has to take what is left when the run was ended by force.
+const DRAIN: Duration = Duration::from_millis(250);
+
+/// How often procfs is looked at, where it has to stand in for a cgroup.
+const SAMPLE: Duration = Duration::from_millis(20);
+
+/// The least time between two looks at the CPU time.
+const CPU_TICK: Duration = Duration::from_millis(5);
+
+/// A run that has been started. Dropping it kills everything in it and removes its groups.
+#[derive(Debug)]
+pub struct Running {
+    policy: Policy,
+    plan: Plan,
+    name: RunName,
+    argv: Vec<String>,
+    started_at: String,
+    started: Instant,
+    setup: Setup,
+    cloned: Instant,
+    unmapped: Vec<String>,
+    /// `None` once it is reaped.
+    process: Option<Process>,
+    guard: cgroup::Guard,
+    /// `None` after its end: the program runs, or the set-up failed.
+    setup_pipe: Option<OwnedFd>,
+    status_pipe: OwnedFd,
+    tie: OwnedFd,
+    stdin: Input,
+    stdout: Output,
+    stderr: Output,
+    signals: Option<Signals>,
+    buffer: Box<[u8; 64 * 1024]>,
+    samples: Option<Samples>,
+    next_sample: Instant,
+    next_cpu_check: Option<Instant>,
+    oom_seen: Option<Instant>,
+    failure: Option<Error>,
+    cause: Option<Cause>,
+    kill_at: Option<Instant>,
+    killed: bool,
+    output_cut: bool,
+    status: Option<i32>,
+    ended: Option<Instant>,
+    drain_until: Option<Instant>,
+}
+
+/// The caller's signals that cancel a run, taken as descriptor events for as long as it lasts.
+#[derive(Debug)]
+struct Signals {
+    fd: SignalFd,
+    before: SigSet,
+}
+
+impl Signals {
+    fn take() -> nix::Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            set.add(signal);
+        }
+        let before = SigSet::thread_get_mask()?;
+        set.thread_block()?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { fd, before })
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // The mask was valid when it was read; there is no other way for this to fail.
+        if self.before.thread_set_mask().is_err() {}
+    }
+}
+
+/// Names a run. Another supervisor can tell from the name whether this one is still alive.
+pub(super) fn name_run() -> RunName {
+    static STARTED: OnceLock<u64> = OnceLock::new();
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let pid = std::process::id();
+    let started = *STARTED.get_or_init(|| cgroup::start_time(pid).unwrap_or(0));
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    RunName { name: cgroup::name(pid, started, run), number: pid.wrapping_add(run.wrapping_mul(7919)) }
+}
+
+/// Carries out a plan up to the moment when the program runs, or the set-up has failed.
+///
+/// # Errors
+/// The supervisor's own part of the set-up failed. A failure inside is in the [`Running`].
+pub(super) fn launch(
+    policy: &Policy,
+    plan: Plan,
+    name: RunName,
+    command: &Command,
+    started: Instant,
+) -> Result<Running, Error> {
+    let plan_us = micros(started.elapsed());
+    let started_at = rfc3339(SystemTime::now());
+    let signals = if command.cancels_on_signals() {
+        Some(Signals::take().map_err(|errno| refused("take the cancelling signals", errno))?)
+    } else {
+        None
+    };
+    cgroup::sweep(&plan.groups);
+    let (bytes, from) = stdin(command)?;
+    let mut guard = cgroup::Guard::new(plan.groups.clone());
+    let gate::Started { process, ends, unmapped, before_clone, after_clone } = gate::start(&plan, &mut guard)?;
+    let keep = policy.output.keep.value.0;
+    let output = |pipe, to: fn() -> io::Result<OwnedFd>| match command.output_mode() {
+        OutputMode::Capture => Ok(Output::keep(pipe, keep)),
+        OutputMode::Inherit => to().map(|to| Output::pass(pipe, to)).map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("stdout or stderr cannot be written to: {error}"))
+        }),
+    };
+    let stdout = output(ends.stdout, || dup(io::stdout()).map_err(io::Error::from))?;
+    let stderr = output(ends.stderr, || dup(io::stderr()).map_err(io::Error::from))?;
+    let counts = [Layer::CgroupMemory, Layer::CgroupPids, Layer::CgroupCpu].into_iter().all(|layer| plan.applies(layer));
+    let mut running = Running {
+        setup: Setup {
+            plan_us,
+            prepare_us: micros(before_clone - started).saturating_sub(plan_us),
+            clone_us: micros(after_clone - before_clone),
+            ..Setup::default()
+        },
+        cloned: after_clone,
+        unmapped,
+        process: Some(process),
+        guard,
+        setup_pipe: Some(ends.setup),
+        status_pipe: ends.status,
+        tie: ends.tie,
+        stdin: Input::new(ends.stdin, bytes, from),
+        stdout,
+        stderr,
+        signals,
+        buffer: stream::buffer(),
+        samples: (!counts).then(Samples::default),
+        next_sample: after_clone,
+        next_cpu_check: policy.limits.cpu_time.value.map(|_| after_clone),
+        oom_seen: None,
+        failure: None,
+        cause: None,
+        kill_at: None,
+        killed: false,
+        output_cut: false,
+        status: None,
+        ended: None,
+        drain_until: None,
+        policy: policy.clone(),
+        plan,
+        name,
+        argv: command.display(),
+        started_at,
+        started,
+    };
+    while running.setup_pipe.is_some() && running.ended.is_none() {
+        running.turn()?;
+    }
+    Ok(running)
+}
+
+/// What the program reads first, and where the rest comes from.
+fn stdin(command: &Command) -> Result<(Vec<u8>, Option<OwnedFd>), Error> {
+    let from = match command.stdin_source() {
+        Stdin::Null => return Ok((Vec::new(), None)),
+        Stdin::Bytes(bytes) => return Ok((bytes.clone(), None)),
+        Stdin::Inherit => dup(io::stdin()),
+        Stdin::File(file) => dup(file),
+    };
+    match from {
+        Ok(from) => {
+            let stat = nix::sys::stat::fstat(&from).map_err(|errno| refused("look at stdin", errno))?;
+            if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+                return Err(Error::new(ErrorKind::Usage, "stdin is a directory").with_hint("redirect it from a file"));
+            }
+            Ok((Vec::new(), Some(from)))
+        }
+        // The caller runs with stdin closed: there is nothing to read.
+        Err(Errno::EBADF) => Ok((Vec::new(), None)),
+        Err(errno) => Err(refused("use stdin", errno)),
+    }
+}
+
+fn refused(what: &str, errno: Errno) -> Error {
+    Error::new(ErrorKind::Setup, format!("cannot {what}: {}", errno.desc().to_lowercase())).with_errno(errno as i32)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a descriptor of the poll set stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Ended,
+    Setup,
+    Status,
+    Signal,
+    Oom,
+    StdinSource,
+    StdinTarget,
+    StdoutSource,
+    StdoutTarget,
+    StderrSource,
+    StderrTarget,
+}
+
+impl Running {
+    /// Why the set-up failed, if it did: the program never ran.
+    pub(super) fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// Takes the failure out.
+    pub(super) fn into_failure(mut self) -> Option<Error> {
+        self.failure.take()
+    }
+
+    /// Ends the run at once. Its report will say that it was cancelled.
+    pub fn kill(&mut self) {
+        if self.ended.is_none() {
+            self.end(Cause::Cancelled(None));
+        }
+    }
+
+    /// Sends a signal to the program (not to what it started).
+    ///
+    /// # Errors
+    /// The run has ended.
+    pub fn signal(&self, signal: u8) -> Result<(), Error> {
+        write(&self.tie, &[signal]).map_err(|errno| refused("send a signal: the run has ended", errno))?;
+        Ok(())
+    }
+
+    /// Follows the run to its end. Nothing of it is left when this returns.
+    #[must_use]
+    pub fn wait(mut self) -> Report {
+        while !self.is_over() {
+            if let Err(error) = self.turn() {
+                self.failure.get_or_insert(error);
+                self.kill_all();
+                break;
+            }
+        }
+        self.finish()
+    }
+
+    fn is_over(&self) -> bool {
+        let Some(_) = self.ended else { return false };
+        self.stdout.is_done() && self.stderr.is_done()
+    }
+
+    /// One poll and what follows from it.
+    fn turn(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        self.act_on_time(now)?;
+        if self.is_over() {
+            return Ok(());
+        }
+        let timeout = self.next_deadline().map(|at| at.saturating_duration_since(now));
+        // Rounded up: a poll that returns just before its deadline would be followed by another.
+        let timeout = timeout.map(|left| TimeSpec::nanoseconds(i64::try_from(left.as_nanos()).unwrap_or(i64::MAX)));
+        for event in self.poll(timeout)? {
+            self.act_on(event)?;
+        }
+        Ok(())
+    }
+
+    fn poll(&self, timeout: Option<TimeSpec>) -> Result<Vec<Event>, Error> {
+        let mut set: Vec<(Event, BorrowedFd<'_>, PollFlags)> = Vec::new();
+        if let (Some(process), None) = (&self.process, self.ended) {
+            set.push((Event::Ended, process.pidfd.as_fd(), PollFlags::POLLIN));
+        }
+        if let Some(setup) = &self.setup_pipe {
+            set.push((Event::Setup, setup.as_fd(), PollFlags::POLLIN));
+        }
+        if self.status.is_none() && self.ended.is_none() && self.setup_pipe.is_none() {
+            set.push((Event::Status, self.status_pipe.as_fd(), PollFlags::POLLIN));
+        }
+        if let Some(signals) = &self.signals {
+            set.push((Event::Signal, signals.fd.as_fd(), PollFlags::POLLIN));
+        }
+        if let (Some(event), None) = (self.guard.oom_event(), self.ended) {
+            set.push((Event::Oom, event, PollFlags::POLLIN));
+        }
+        let streams = [
+            (Event::StdinSource, self.stdin.source(), PollFlags::POLLIN),
+            (Event::StdinTarget, self.stdin.target(), PollFlags::POLLOUT),
+            (Event::StdoutSource, self.stdout.source(), PollFlags::POLLIN),
+            (Event::StdoutTarget, self.stdout.target(), PollFlags::POLLOUT),
+            (Event::StderrSource, self.stderr.source(), PollFlags::POLLIN),
+            (Event::StderrTarget, self.stderr.target(), PollFlags::POLLOUT),
+        ];
+        set.extend(streams.into_iter().filter_map(|(event, fd, flags)| Some((event, fd?, flags))));
+        let mut fds: Vec<PollFd<'_>> = set.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)).collect();
+        match ppoll(&mut fds, timeout, None) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Vec::new()),
+            Err(errno) => return Err(refused("poll", errno)),
+        }
+        let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
+        Ok(set.iter().zip(&fds).filter(|(_, fd)| ready(fd)).map(|((event, ..), _)| *event).collect())
+    }
+
+    fn act_on(&mut self, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Ended => {
+                self.read_setup()?;
+                self.read_status();
+                self.ended = Some(Instant::now());
+                if self.cause.is_some() || self.failure.is_some() {
+                    self.drain_until = Some(Instant::now() + DRAIN);
+                }
+            }
+            Event::Setup => self.read_setup()?,
+            Event::Status => self.read_status(),
+            Event::Signal => self.read_signal()?,
+            Event::Oom => {
+                self.guard.clear_oom_event().map_err(|error| {
+                    refused("read the OOM event", Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+                })?;
+                // The event comes just before the kill: the counter tells when it has happened.
+                self.oom_seen = Some(Instant::now());
+            }
+            Event::StdinSource => self.stdin.fill(&mut self.buffer),
+            Event::StdinTarget => self.stdin.flush(),
+            Event::StdoutSource | Event::StderrSource => self.take_output(event == Event::StdoutSource)?,
+            Event::StdoutTarget => {
+                let result = self.stdout.flush();
+                self.handed_on(result);
+            }
+            Event::StderrTarget => {
+                let result = self.stderr.flush();
+                self.handed_on(result);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_output(&mut self, is_stdout: bool) -> Result<(), Error> {
+        let written = self.stdout.total() + self.stderr.total();
+        let allowed = self.policy.output.limit.value.map_or(u64::MAX, |limit| limit.0.saturating_sub(written));
+        let stream = if is_stdout { &mut self.stdout } else { &mut self.stderr };
+        let count = stream
+            .fill(&mut self.buffer, allowed)
+            .map_err(|error| refused("read output", Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))?;
+        if count > allowed {
+            self.output_cut = true;
+            match self.policy.output.on_overflow.value {
+                OnOverflow::Kill => self.end(Cause::Output),
+                OnOverflow::Truncate => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A full disk or a broken terminal on the caller's side ends the run: its output would be lost.
+    fn handed_on(&mut self, result: io::Result<()>) {
+        if let Err(error) = result {
+            let errno = error.raw_os_error().unwrap_or(libc::EIO);
+            self.cause = Some(Cause::OutputLost(errno));
+            self.kill_all();
+        }
+    }
+
+    fn read_setup(&mut self) -> Result<(), Error> {
+        let Some(pipe) = &self.setup_pipe else { return Ok(()) };
+        let record = gate::read_record(pipe)?;
+        self.setup.child_us = micros(self.cloned.elapsed());
+        self.setup_pipe = None;
+        match record {
+            None => {}
+            Some(Record::Failed { role, step, errno }) => {
+                self.failure = Some(self.explain(role, step, errno));
+                self.kill_all();
+            }
+            Some(Record::Ended { .. }) => {
+                self.failure = Some(Error::new(ErrorKind::Internal, "init reported an end where set-up records belong"));
+                self.kill_all();
+            }
+        }
+        Ok(())
+    }
+
+    fn read_status(&mut self) {
+        let mut bytes = [0; record::LEN];
+        if let Ok(record::LEN) = read(&self.status_pipe, &mut bytes)
+            && let Some(Record::Ended { status }) = Record::decode(&bytes)
+        {
+            self.status = Some(status);
+        }
+    }
+
+    fn read_signal(&mut self) -> Result<(), Error> {
+        let Some(signals) = &self.signals else { return Ok(()) };
+        let info = signals.fd.read_signal().map_err(|errno| refused("read a signal", errno))?;
+        let Some(info) = info else { return Ok(()) };
+        let number = i32::try_from(info.ssi_signo).unwrap_or(libc::SIGTERM);
+        if self.ended.is_some() {
+            // Only the reader of our output is slow; the caller does not want to wait for it.
+            self.drain_until = Some(Instant::now());
+        } else if self.cause.is_some() || self.setup_pipe.is_some() {
+            self.cause.get_or_insert(Cause::Cancelled(Some(number)));
+            self.kill_all();
+        } else {
+            // The program may want to tidy up; it has a moment for that.
+            self.cause = Some(Cause::Cancelled(Some(number)));
+            self.kill_at = Some(Instant::now() + GRACE);
+            self.signal(u8::try_from(number).unwrap_or(15))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the run for `cause`, unless it is already ending for another, or has ended by itself.
+    fn end(&mut self, cause: Cause) {
+        if self.status.is_none() {
+            self.cause.get_or_insert(cause);
+        }
+        self.kill_all();
+    }
+
+    /// Kills init, and with it the kernel kills everything in its PID namespace.
+    fn kill_all(&mut self) {
+        if self.killed {
+            return;
+        }
+        self.killed = true;
+        self.stdin.close();
+        if let Some(process) = &self.process
+            && process::signal(&process.pidfd, libc::SIGKILL).is_err()
+        {
+            // It has ended; the pidfd says so next.
+        }
+    }
+
+    fn act_on_time(&mut self, now: Instant) -> Result<(), Error> {
+        if self.drain_until.is_some_and(|at| now >= at) {
+            self.stdout.abandon();
+            self.stderr.abandon();
+        }
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        if self.kill_at.is_some_and(|at| now >= at) {
+            self.kill_all();
+        }
+        if self.wall_deadline().is_some_and(|at| now >= at) {
+            self.read_status();
+            self.end(Cause::WallTime);
+        }
+        if self.oom_seen.is_some() && self.guard.oom_kills().is_some_and(|kills| kills > 0) {
+            self.oom_seen = None;
+            self.end(Cause::Memory);
+        }
+        let init = self.process.as_ref().map_or(0, |process| process.pid);
+        if let Some(samples) = &mut self.samples
+            && now >= self.next_sample
+        {
+            samples.take(init);
+            self.next_sample = now + SAMPLE;
+            let over = samples.memory_peak > self.policy.limits.memory.value.0;
+            if over && !self.plan.applies(Layer::CgroupMemory) {
+                self.end(Cause::SampledMemory);
+            }
+        }
+        if self.next_cpu_check.is_some_and(|at| now >= at) {
+            self.check_cpu(now);
+        }
+        Ok(())
+    }
+
+    /// Ends the run when the tree has used up its CPU time, else says when that can be at the earliest.
+    fn check_cpu(&mut self, now: Instant) {
+        let Some(limit) = self.policy.limits.cpu_time.value else { return };
+        let used = self.cpu_us().unwrap_or(0);
+        let left = (limit.0 * 1000).saturating_sub(used);
+        if left == 0 {
+            self.next_cpu_check = None;
+            self.end(Cause::CpuTime);
+            return;
+        }
+        let machine = std::thread::available_parallelism().map_or(1, usize::from) as u64 * 1000;
+        let cpus = self.policy.limits.cpus.value.filter(|_| self.plan.applies(Layer::CgroupCpu));
+        let most = cpus.map_or(machine, |cpus| u64::from(cpus.0).clamp(1, machine));
+        // A period of the CPU rate may be used up ahead of time: look a little earlier.
+        let earliest = Duration::from_micros(left.saturating_mul(1000) / most * 9 / 10);
+        self.next_cpu_check = Some(now + earliest.max(CPU_TICK));
+    }
+
+    fn cpu_us(&self) -> Option<u64> {
+        self.guard.cpu_us().or_else(|| self.samples.as_ref().map(|samples| samples.cpu_us))
+    }
+
+    fn wall_deadline(&self) -> Option<Instant> {
+        self.policy.limits.wall.value.map(|limit| self.started + Duration::from_millis(limit.0))
+    }
+
+    /// The next moment at which time alone makes something happen.
+    fn next_deadline(&self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return self.drain_until;
+        }
+        if self.killed {
+            return None;
+        }
+        let sample = self.samples.as_ref().map(|_| self.next_sample);
+        let oom = self.oom_seen.map(|_| Instant::now() + Duration::from_millis(1));
+        [self.wall_deadline(), self.kill_at, sample, self.next_cpu_check, oom].into_iter().flatten().min()
+    }
+
+    /// A step that failed inside, in words.
+    fn explain(&self, role: Role, step: u16, errno: i32) -> Error {
+        let name = self.plan.step_name(role, step);
+        let desc = Errno::from_raw(errno).desc().to_lowercase();
+        let program = self.plan.script().exec.path().display();
+        let op = match role {
+            Role::Init => self.plan.init.get(usize::from(step)),
+            Role::Payload => self.plan.payload.get(usize::from(step)),
+        };
+        let error = match (op, errno) {
+            (Some(Op::Exec), libc::ENOENT) => Error::new(
+                ErrorKind::NotFound,
+                format!("{program}: the interpreter or loader that it names is not in the view"),
+            )
+            .with_hint("look at its first line (#!) or at readelf -l, and show that path with --rx"),
+            (Some(Op::Exec), libc::ENOEXEC) => Error::new(
+                ErrorKind::NotExecutable,
+                format!("{program}: neither a program of this machine nor a script with a #! line"),
+            )
+            .with_hint("name its interpreter: sh FILE"),
+            (Some(Op::Exec), _) => Error::new(ErrorKind::NotExecutable, format!("{program}: {desc}")),
+            (Some(Op::Chdir { .. }), _) => Error::new(ErrorKind::Usage, format!("cannot start there: {name}: {desc}"))
+                .with_hint("--chdir names a directory inside the jail"),
+            (Some(Op::OpenSource { .. }), libc::ESTALE) => {
+                Error::new(ErrorKind::Setup, format!("{name}: it was replaced while the jail was set up"))
+            }
+            (_, libc::EUCLEAN) => Error::new(ErrorKind::Setup, format!("a layer does not hold: {name}"))
+                .with_hint("this is a bug in jail or in the kernel; please report it with the output of jail plan"),
+            (Some(Op::SetUid { .. } | Op::MakePrivate | Op::NewTmpfs { .. }), libc::EPERM) => {
+                Error::new(ErrorKind::Unsupported, format!("{name}: {desc}")).with_hint(
+                    "the namespace is there but its capabilities are not: on Ubuntu see \
+                     kernel.apparmor_restrict_unprivileged_userns",
+                )
+            }
+            (Some(Op::NewProc { .. }), libc::EPERM) => Error::new(ErrorKind::Unsupported, format!("{name}: {desc}"))
+                .with_hint("parts of /proc are masked here, as in a container; run with its /proc unmasked"),
+            (Some(Op::SetAttrs { .. } | Op::MakePrivate), libc::ENOSYS) => {
+                Error::new(ErrorKind::Unsupported, format!("{name}: this kernel has no mount_setattr (Linux 5.12)"))
+            }
+            _ => Error::new(ErrorKind::Setup, format!("the jail could not be set up: {name}: {desc}")),
+        };
+        error.with_step(name).with_errno(errno)
+    }
+
+    /// Reaps, reads the counters, removes the groups, and writes it all down.
+    fn finish(mut self) -> Report {
+        let ended = Instant::now();
+        let (reaped, moved) = self.reap();
+        let mut figures = self.figures();
+        let limits = &self.policy.limits;
+        let samples = self.samples.take();
+        let rusage_cpu = reaped.map(|reaped| reaped.user_us + reaped.system_us);
+        let sampled_cpu = samples.as_ref().map(|samples| samples.cpu_us);
+        let (cpu_us, cpu_source) = match (figures.cpu_us, rusage_cpu, sampled_cpu) {
+            (Some(us), _, _) => (Some(us), Some(Source::Cgroup)),
+            // A process that nobody waits for is missing in rusage; a look may have seen it.
+            (None, Some(rusage), Some(sampled)) if sampled > rusage => (Some(sampled), Some(Source::ProcfsSampled)),
+            (None, Some(us), _) => (Some(us), Some(Source::Rusage)),
+            (None, None, sampled) => (sampled, sampled.map(|_| Source::ProcfsSampled)),
+        };
+        let (memory_peak, memory_source) = match (figures.memory_peak, &samples) {
+            (Some(bytes), _) => (Some(bytes), Some(Source::Cgroup)),
+            (None, Some(samples)) => {
+                let largest = reaped.map_or(0, |reaped| reaped.max_rss_kib * 1024);
+                let source = if samples.memory_peak >= largest { Source::ProcfsSampled } else { Source::Rusage };
+                (Some(samples.memory_peak.max(largest)), Some(source))
+            }
+            (None, None) => (None, None),
+        };
+        let without_init = |tasks: u64| tasks.saturating_sub(1);
+        let (tasks_peak, tasks_source) = match (figures.tasks_peak, &samples) {
+            (Some(tasks), _) => (Some(without_init(tasks)), Some(Source::Cgroup)),
+            (None, Some(samples)) => (Some(without_init(samples.tasks_peak)), Some(Source::ProcfsSampled)),
+            (None, None) => (None, None),
+        };
+        let wall = ended - self.started;
+        let evidence = Evidence {
+            cause: self.cause,
+            status: self.status,
+            wall_ms: millis(wall),
+            cpu_us,
+            memory_peak,
+            oom_kills: figures.oom_kills,
+            oom_file: self.guard.oom_file(),
+            refused_forks: figures.refused_forks,
+            throttled_us: figures.throttled_us,
+            output_total: self.stdout.total() + self.stderr.total(),
+            output_limit: self.policy.output.limit.value.map(|limit| limit.0),
+            output_cut: self.output_cut,
+        };
+        if let (None, Some(error)) = (&self.failure, figures.error.take()) {
+            self.failure = Some(error);
+        }
+        let (verdict, error) = self.judge(&evidence, limits);
+        let exit = self.status.filter(|_| self.failure.is_none()).and_then(verdict::exit);
+        let exit_code = match &self.failure {
+            Some(error) if evidence.cause.is_none() => error.exit_code(),
+            _ => verdict::exit_code(verdict.kind, exit, self.cause),
+        };
+        let (user_us, system_us) = match (figures.user_system_us, reaped) {
+            (Some((user, system)), _) => (Some(user), Some(system)),
+            (None, Some(reaped)) => (Some(reaped.user_us), Some(reaped.system_us)),
+            (None, None) => (None, None),
+        };
+        self.setup.teardown_us = self.ended.map_or(0, |at| micros(at.elapsed()));
+        Report {
+            schema: SCHEMA.to_owned(),
+            run_id: self.name.name.clone(),
+            started_at: self.started_at.clone(),
+            profile: ProfileId { name: self.policy.name.clone(), digest: self.policy.digest() },
+            argv: self.argv.clone(),
+            exit_code,
+            exit,
+            limits_hit: evidence.limits_hit(),
+            verdict,
+            error,
+            time: Time {
+                wall_ms: millis(wall),
+                user_ms: user_us.map(|us| us / 1000),
+                system_ms: system_us.map(|us| us / 1000),
+                cpu_ms: cpu_us.map(|us| us / 1000),
+                source: cpu_source,
+            },
+            memory: Memory { peak_bytes: memory_peak, source: memory_source, oom_kills: figures.oom_kills },
+            tasks: Tasks { peak: tasks_peak, source: tasks_source, refused_forks: figures.refused_forks },
+            io: Io {
+                read_bytes: moved.map(|moved| moved.read),
+                write_bytes: moved.map(|moved| moved.write),
+                storage_read_bytes: moved.map(|moved| moved.storage_read),
+                storage_write_bytes: moved.map(|moved| moved.storage_write),
+                source: moved.map(|_| Source::Procfs),
+            },
+            sched: Sched {
+                voluntary_switches: reaped.map(|reaped| reaped.voluntary_switches),
+                involuntary_switches: reaped.map(|reaped| reaped.involuntary_switches),
+                throttled_ms: figures.throttled_us.map(|us| us / 1000),
+            },
+            faults: Faults {
+                minor: reaped.map(|reaped| reaped.minor_faults),
+                major: reaped.map(|reaped| reaped.major_faults),
+            },
+            output: OutputReport { stdout: self.stdout.report(), stderr: self.stderr.report() },
+            posture: self.posture(&evidence),
+            setup: Some(self.setup.clone()),
+        }
+    }
+
+    fn judge(&self, evidence: &Evidence, limits: &Limits) -> (Verdict, Option<ErrorInfo>) {
+        let Some(error) = &self.failure else { return (evidence.verdict(limits), None) };
+        // A set-up that was cut short by a limit or by the caller failed for that reason.
+        if evidence.cause.is_some() && self.status.is_none() {
+            return (evidence.verdict(limits), None);
+        }
+        let kind = match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotExecutable => VerdictKind::ExecFailed,
+            ErrorKind::Usage
+            | ErrorKind::Profile
+            | ErrorKind::Unsupported
+            | ErrorKind::Setup
+            | ErrorKind::Internal => VerdictKind::InternalError,
+        };
+        let verdict = Verdict { kind, limit: None, observed: None, unit: None, evidence: vec![error.to_string()] };
+        (verdict, Some(ErrorInfo::from(error)))
+    }
+
+    /// Waits for init's end, and reads what only the not yet reaped process tells.
+    fn reap(&mut self) -> (Option<Reaped>, Option<usage::Moved>) {
+        let Some(process) = self.process.take() else { return (None, None) };
+        let moved = self.ended.and_then(|_| usage::moved(process.pid));
+        (process::reap(process.pid).ok(), moved)
+    }
+
+    /// The group's counters, and then its end.
+    fn figures(&mut self) -> Figures {
+        let guard = &mut self.guard;
+        let mut figures = Figures {
+            cpu_us: guard.cpu_us(),
+            user_system_us: guard.user_system_us(),
+            throttled_us: guard.throttled_us(),
+            memory_peak: guard.memory_peak(),
+            oom_kills: guard.oom_kills(),
+            tasks_peak: guard.tasks_peak(),
+            refused_forks: guard.refused_forks(),
+            error: None,
+        };
+        figures.error = guard.remove().err();
+        figures
+    }
+
+    /// What held. All witnesses of the child are steps without which the program would not have started.
+    fn posture(&self, evidence: &Evidence) -> Posture {
+        let ran = self.failure.is_none();
+        let mut posture = Posture {
+            kernel: self.plan.kernel.clone(),
+            landlock_abi: self.plan.landlock_abi,
+            ..Posture::default()
+        };
+        for (layer, fate) in &self.plan.fates {
+            let status = match fate {
+                Fate::Applied { detail, witness } => LayerStatus {
+                    requested: true,
+                    applied: ran,
+                    witnessed: ran
+                        && match witness {
+                            Witness::Child => true,
+                            Witness::Counter => self.counted(*layer, evidence),
+                            Witness::No => false,
+                        },
+                    detail: Some(if *layer == Layer::Ids && !self.unmapped.is_empty() {
+                        format!("{detail}; shown without an id map: {}", self.unmapped.join(", "))
+                    } else {
+                        detail.clone()
+                    }),
+                    reason: (!ran).then(|| "the set-up failed".to_owned()),
+                },
+                Fate::GivenUp { reason } => {
+                    posture.degraded.push(layer.name().to_owned());
+                    LayerStatus { requested: true, reason: Some(reason.clone()), ..LayerStatus::default() }
+                }
+            };
+            posture.layers.insert(layer.name().to_owned(), status);
+        }
+        posture
+    }
+
+    /// The group's own counters have seen the run's processes.
+    fn counted(&self, layer: Layer, evidence: &Evidence) -> bool {
+        match layer {
+            Layer::CgroupMemory => evidence.memory_peak.is_some_and(|bytes| bytes > 0),
+            Layer::CgroupCpu => evidence.cpu_us.is_some_and(|us| us > 0),
+            Layer::CgroupPids => true,
+            Layer::Namespaces
+            | Layer::Rootfs
+            | Layer::Ids
+            | Layer::Caps
+            | Layer::Landlock
+            | Layer::Seccomp
+            | Layer::Rlimits
+            | Layer::Net => false,
+        }
+    }
+}
+
+/// The group's counters at the end.
+struct Figures {
+    cpu_us: Option<u64>,
+    user_system_us: Option<(u64, u64)>,
+    throttled_us: Option<u64>,
+    memory_peak: Option<u64>,
+    oom_kills: Option<u64>,
+    tasks_peak: Option<u64>,
+    refused_forks: Option<u64>,
+    error: Option<Error>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill_all();
+        if let Some(process) = self.process.take()
+            && process::reap(process.pid).is_err()
+        {
+            // Somebody else has reaped it; then it has ended.
+        }
+    }
+}

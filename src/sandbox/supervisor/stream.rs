@@ -1,0 +1,280 @@
+//! Streams: stdin on its way in, stdout and stderr on their way out.
+//!
+//! For: moving bytes between our pipes and the caller without ever blocking the loop; keeping head and
+//! tail of what is recorded in bounded memory.
+//! Not for: limits (the loop counts) or waiting (the loop polls).
+//! Runs in: the supervisor.
+//!
+//! The program only ever holds pipes of ours: a descriptor of the caller's, passed in, could be opened
+//! again through /proc/self/fd with other rights.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::unistd::{read, write};
+
+use crate::report::{Stream as StreamReport, Text};
+
+/// How much is moved at once.
+const CHUNK: usize = 64 * 1024;
+
+/// What a pipe surely takes without blocking when poll(2) says that it is writable (pipe(7)).
+const PIPE_BUF: usize = 4096;
+
+/// One output stream of the program.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// `None` after end of file, or when nobody wants more.
+    pipe: Option<OwnedFd>,
+    sink: Sink,
+    total: u64,
+    omitted: u64,
+}
+
+#[derive(Debug)]
+enum Sink {
+    /// Kept for the report.
+    Keep(Keep),
+    /// Passed on to a descriptor of the caller's; `None` once that is closed.
+    Pass { to: Option<OwnedFd>, waiting: VecDeque<u8> },
+}
+
+/// The first and the last bytes of a stream, half of the room each.
+#[derive(Debug)]
+struct Keep {
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    half: usize,
+}
+
+impl Keep {
+    fn push(&mut self, bytes: &[u8]) -> u64 {
+        let room = self.half.saturating_sub(self.head.len()).min(bytes.len());
+        let (first, rest) = bytes.split_at(room);
+        self.head.extend_from_slice(first);
+        let before = self.tail.len() + rest.len();
+        let rest = rest.get(rest.len().saturating_sub(self.half)..).unwrap_or_default();
+        let excess = (self.tail.len() + rest.len()).saturating_sub(self.half);
+        self.tail.drain(..excess);
+        self.tail.extend(rest);
+        u64::try_from(before - self.tail.len()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Output {
+    /// Records into a report that keeps `room` bytes.
+    pub(super) fn keep(pipe: OwnedFd, room: u64) -> Self {
+        let half = usize::try_from(room / 2).unwrap_or(usize::MAX);
+        let keep = Keep { head: Vec::new(), tail: VecDeque::new(), half };
+        Self { pipe: Some(pipe), sink: Sink::Keep(keep), total: 0, omitted: 0 }
+    }
+
+    /// Passes on to `to`.
+    pub(super) fn pass(pipe: OwnedFd, to: OwnedFd) -> Self {
+        Self { pipe: Some(pipe), sink: Sink::Pass { to: Some(to), waiting: VecDeque::new() }, total: 0, omitted: 0 }
+    }
+
+    /// Bytes that the program wrote and we took.
+    pub(super) const fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The pipe, when there is room for more of it.
+    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
+        match &self.sink {
+            Sink::Keep(_) => {}
+            Sink::Pass { waiting, .. } if waiting.is_empty() => {}
+            Sink::Pass { .. } => return None,
+        }
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The caller's descriptor, when something waits for it.
+    pub(super) fn target(&self) -> Option<BorrowedFd<'_>> {
+        match &self.sink {
+            Sink::Pass { to: Some(to), waiting } if !waiting.is_empty() => Some(to.as_fd()),
+            Sink::Pass { .. } | Sink::Keep(_) => None,
+        }
+    }
+
+    /// Nothing more will come, and nothing waits.
+    pub(super) fn is_done(&self) -> bool {
+        let waits = matches!(&self.sink, Sink::Pass { waiting, .. } if !waiting.is_empty());
+        self.pipe.is_none() && !waits
+    }
+
+    /// Takes what is there. Of it, `allowed` bytes are delivered and the rest is dropped and counted.
+    /// The value is how many bytes were read.
+    pub(super) fn fill(&mut self, buffer: &mut [u8; CHUNK], allowed: u64) -> io::Result<u64> {
+        let Some(pipe) = &self.pipe else { return Ok(0) };
+        let count = match read(pipe, buffer) {
+            Ok(0) => {
+                self.pipe = None;
+                return Ok(0);
+            }
+            Ok(count) => count,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(0),
+            Err(errno) => return Err(errno.into()),
+        };
+        let bytes = buffer.get(..count).unwrap_or_default();
+        let (deliver, drop) = bytes.split_at(usize::try_from(allowed).unwrap_or(usize::MAX).min(bytes.len()));
+        self.total += count as u64;
+        self.omitted += drop.len() as u64;
+        match &mut self.sink {
+            Sink::Keep(keep) => self.omitted += keep.push(deliver),
+            Sink::Pass { to: Some(_), waiting } => waiting.extend(deliver),
+            Sink::Pass { to: None, .. } => self.omitted += deliver.len() as u64,
+        }
+        Ok(count as u64)
+    }
+
+    /// Hands on what surely does not block. When the reader is gone, so is the pipe: the program gets
+    /// its SIGPIPE as it would without us.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let Sink::Pass { to: Some(to), waiting } = &mut self.sink else { return Ok(()) };
+        let (front, _) = waiting.as_slices();
+        let chunk = front.get(..front.len().min(PIPE_BUF)).unwrap_or_default();
+        match write(&to, chunk) {
+            Ok(count) => {
+                waiting.drain(..count);
+                Ok(())
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
+            Err(Errno::EPIPE) => {
+                self.abandon();
+                Ok(())
+            }
+            Err(errno) => {
+                self.abandon();
+                Err(errno.into())
+            }
+        }
+    }
+
+    /// Gives up on the reader and on what waits for it.
+    pub(super) fn abandon(&mut self) {
+        if let Sink::Pass { to, waiting } = &mut self.sink {
+            self.omitted += waiting.len() as u64;
+            waiting.clear();
+            *to = None;
+        }
+        self.pipe = None;
+    }
+
+    /// The report of this stream.
+    pub(super) fn report(&self) -> StreamReport {
+        let (head, tail) = match &self.sink {
+            Sink::Keep(keep) => {
+                let (a, b) = keep.tail.as_slices();
+                let tail = [a, b].concat();
+                // What was never cut apart is one text.
+                if self.omitted == 0 {
+                    (Some(Text::new(&[keep.head.as_slice(), &tail].concat())), None)
+                } else {
+                    (Some(Text::new(&keep.head)), (!tail.is_empty()).then(|| Text::new(&tail)))
+                }
+            }
+            Sink::Pass { .. } => (None, None),
+        };
+        StreamReport { total_bytes: self.total, omitted_bytes: self.omitted, head, tail }
+    }
+}
+
+/// The room that [`Output::fill`] reads into.
+pub(super) fn buffer() -> Box<[u8; CHUNK]> {
+    Box::new([0; CHUNK])
+}
+
+/// The program's standard input.
+#[derive(Debug)]
+pub(super) struct Input {
+    /// Our end of the pipe; `None` when all was said or nobody listens.
+    pipe: Option<OwnedFd>,
+    /// Where more comes from; `None` after its end.
+    from: Option<OwnedFd>,
+    waiting: VecDeque<u8>,
+}
+
+impl Input {
+    /// Bytes that are there, and then what comes from `from`. With neither, the program reads an end
+    /// of file at once.
+    pub(super) fn new(pipe: OwnedFd, bytes: Vec<u8>, from: Option<OwnedFd>) -> Self {
+        let mut input = Self { pipe: Some(pipe), from, waiting: bytes.into() };
+        input.close_if_done();
+        input
+    }
+
+    fn close_if_done(&mut self) {
+        if self.from.is_none() && self.waiting.is_empty() {
+            self.pipe = None;
+        }
+    }
+
+    /// The caller's descriptor, when there is room for more of it.
+    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
+        if self.pipe.is_some() && self.waiting.is_empty() { self.from.as_ref().map(AsFd::as_fd) } else { None }
+    }
+
+    /// The pipe, when something waits for it.
+    pub(super) fn target(&self) -> Option<BorrowedFd<'_>> {
+        if self.waiting.is_empty() { None } else { self.pipe.as_ref().map(AsFd::as_fd) }
+    }
+
+    /// Takes what is there. A source that fails is at its end.
+    pub(super) fn fill(&mut self, buffer: &mut [u8; CHUNK]) {
+        let Some(from) = &self.from else { return };
+        match read(from, buffer) {
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Ok(0) | Err(_) => self.from = None,
+            Ok(count) => self.waiting.extend(buffer.get(..count).unwrap_or_default()),
+        }
+        self.close_if_done();
+    }
+
+    /// Hands on what the pipe takes; it is ours and does not block.
+    pub(super) fn flush(&mut self) {
+        let Some(pipe) = &self.pipe else { return };
+        let (front, _) = self.waiting.as_slices();
+        match write(pipe, front) {
+            Ok(count) => {
+                self.waiting.drain(..count);
+                self.close_if_done();
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // The program closed its end.
+            Err(_) => self.close(),
+        }
+    }
+
+    /// Nothing more is wanted.
+    pub(super) fn close(&mut self) {
+        (self.pipe, self.from) = (None, None);
+        self.waiting.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keep_has_the_first_and_last_bytes_and_counts_the_rest(
+            chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..12),
+            half in 0_usize..30,
+        ) {
+            let mut keep = Keep { head: Vec::new(), tail: VecDeque::new(), half };
+            let omitted: u64 = chunks.iter().map(|chunk| keep.push(chunk)).sum();
+            let all = chunks.concat();
+            let head = &all[..all.len().min(half)];
+            let rest = &all[head.len()..];
+            let tail = &rest[rest.len().saturating_sub(half)..];
+            prop_assert_eq!(&keep.head, head);
+            prop_assert_eq!(Vec::from(keep.tail), tail);
+            prop_assert_eq!(omitted, (rest.len() - tail.len()) as u64);
+        }
+    }
+}

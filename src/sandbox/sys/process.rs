@@ -1,0 +1,294 @@
+//! Processes: clone3(2), execve(2), wait4(2), credentials(7), signal(7), setrlimit(2).
+//!
+//! For: starting, ending and reaping, on both sides of the clone.
+//! Runs in: the child and the supervisor; each wrapper says which.
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use super::fd::{Fd, drop_result};
+use super::raw::{call, int, to_int, word};
+use super::{Errno, Result, ZStr};
+
+/// A process as both the kernel's number and a handle that cannot be reused.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// Valid until it is reaped.
+    pub(crate) pid: i32,
+    /// pidfd_open(2); readable once the process has ended.
+    pub(crate) pidfd: OwnedFd,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// clone3(2), Linux 5.3, as the supervisor calls it: a copy of this process in the namespaces of
+/// `flags`, born into the cgroup v2 directory `cgroup` if given (Linux 5.7). It ends with the value of
+/// `child`. No exit signal: the end is seen on the pidfd only, so that a caller's own SIGCHLD handling
+/// and `waitpid(-1)` never meet it.
+///
+/// `child` runs in a copy of a process whose other threads are gone in mid-step: it may use neither
+/// heap nor locks, nor anything of `std` that does.
+pub(crate) fn spawn(flags: u64, cgroup: Option<Fd>, child: impl FnOnce() -> i32) -> Result<Process> {
+    let mut pidfd: i32 = -1;
+    let into = if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 };
+    let args = CloneArgs {
+        flags: flags | libc::CLONE_PIDFD.cast_unsigned() as u64 | CLONE_CLEAR_SIGHAND | into,
+        pidfd: (&raw mut pidfd).addr() as u64,
+        cgroup: u64::from(cgroup.unwrap_or(0).cast_unsigned()),
+        ..CloneArgs::default()
+    };
+    let a = [(&raw const args).addr(), size_of::<CloneArgs>(), 0, 0, 0, 0];
+    // SAFETY: the kernel reads `args` and writes the descriptor number into `pidfd`; both live on this
+    // stack over the call. Without CLONE_VM the child has a copy of all memory and runs on its copy of
+    // this stack, so nothing is shared; it leaves by exit_group and never returns from here.
+    let pid = unsafe { call(libc::SYS_clone3, a) }?;
+    if pid == 0 {
+        exit(child());
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Process { pid: to_int(pid), pidfd })
+}
+
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// clone(2), as init calls it: a copy of this process whose end it sees as SIGCHLD. In the child the
+/// value is 0.
+pub(crate) fn fork() -> Result<i32> {
+    // SAFETY: no pointers; without CLONE_VM the child has a copy of all memory.
+    unsafe { call(libc::SYS_clone, [int(libc::SIGCHLD), 0, 0, 0, 0, 0]) }.map(to_int)
+}
+
+/// exit_group(2).
+pub(crate) fn exit(code: i32) -> ! {
+    loop {
+        // SAFETY: no pointers; it does not return, and the loop says so to the compiler.
+        if unsafe { call(libc::SYS_exit_group, [int(code), 0, 0, 0, 0, 0]) }.is_ok() {}
+    }
+}
+
+/// The strings of an exec, laid out as execve(2) wants them before anything is cloned.
+pub(crate) struct ExecBlock {
+    path: CString,
+    /// Owns what `argv` and `envp` point to; never changed after they were made.
+    strings: Vec<CString>,
+    argv: Vec<*const libc::c_char>,
+    envp: Vec<*const libc::c_char>,
+}
+
+// SAFETY: the pointers lead into `strings`, which the block owns and never changes; the heap buffers
+// of its CStrings do not move with it.
+unsafe impl Send for ExecBlock {}
+// SAFETY: as above; nothing is changed through a shared reference.
+unsafe impl Sync for ExecBlock {}
+
+impl std::fmt::Debug for ExecBlock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExecBlock").field("path", &self.path).field("strings", &self.strings).finish()
+    }
+}
+
+impl ExecBlock {
+    /// `None` when a string has a NUL in it.
+    pub(crate) fn new<'a>(
+        path: &OsStr,
+        argv: impl IntoIterator<Item = &'a OsStr>,
+        envp: impl IntoIterator<Item = &'a OsStr>,
+    ) -> Option<Self> {
+        let path = CString::new(path.as_bytes()).ok()?;
+        let mut strings = Vec::new();
+        let mut table = |list: &mut dyn Iterator<Item = &'a OsStr>| {
+            let mut pointers = Vec::new();
+            for item in list {
+                let string = CString::new(item.as_bytes()).ok()?;
+                pointers.push(string.as_ptr());
+                strings.push(string);
+            }
+            pointers.push(std::ptr::null());
+            Some(pointers)
+        };
+        let argv = table(&mut argv.into_iter())?;
+        let envp = table(&mut envp.into_iter())?;
+        Some(Self { path, strings, argv, envp })
+    }
+
+    /// The program, as exec will name it.
+    pub(crate) fn path(&self) -> &OsStr {
+        OsStr::from_bytes(self.path.as_bytes())
+    }
+}
+
+/// execve(2): does not return when it succeeds. Child.
+pub(crate) fn exec(block: &ExecBlock) -> Errno {
+    let a = [block.path.as_ptr().addr(), block.argv.as_ptr().addr(), block.envp.as_ptr().addr(), 0, 0, 0];
+    // SAFETY: the kernel reads the NUL-ended path and the two null-ended tables of NUL-ended strings,
+    // all owned by `block` and alive over the call.
+    match unsafe { call(libc::SYS_execve, a) } {
+        Err(errno) => errno,
+        Ok(_) => Errno(0),
+    }
+}
+
+/// setsid(2). Child.
+pub(crate) fn new_session() -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { call(libc::SYS_setsid, [0; 6]) }.map(drop_result)
+}
+
+/// setgroups(2) with none. The raw call: libc's takes a lock and walks the thread list. Child.
+pub(crate) fn drop_groups() -> Result<()> {
+    // SAFETY: a count of 0 makes the kernel read nothing.
+    unsafe { call(libc::SYS_setgroups, [0; 6]) }.map(drop_result)
+}
+
+/// setresgid(2), all three. Child.
+pub(crate) fn set_gid(gid: u32) -> Result<()> {
+    let gid = word(u64::from(gid));
+    // SAFETY: no pointers.
+    unsafe { call(libc::SYS_setresgid, [gid, gid, gid, 0, 0, 0]) }.map(drop_result)
+}
+
+/// setresuid(2), all three. Child.
+pub(crate) fn set_uid(uid: u32) -> Result<()> {
+    let uid = word(u64::from(uid));
+    // SAFETY: no pointers.
+    unsafe { call(libc::SYS_setresuid, [uid, uid, uid, 0, 0, 0]) }.map(drop_result)
+}
+
+/// geteuid(2) and getegid(2). Child.
+pub(crate) fn effective_ids() -> Result<(u32, u32)> {
+    // SAFETY: no pointers; it cannot fail.
+    let uid = unsafe { call(libc::SYS_geteuid, [0; 6]) }?;
+    // SAFETY: no pointers; it cannot fail.
+    let gid = unsafe { call(libc::SYS_getegid, [0; 6]) }?;
+    Ok((to_int(uid).cast_unsigned(), to_int(gid).cast_unsigned()))
+}
+
+/// unshare(2) of the cgroup namespace, Linux 4.6. Child.
+pub(crate) fn unshare_cgroup() -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { call(libc::SYS_unshare, [int(libc::CLONE_NEWCGROUP), 0, 0, 0, 0, 0]) }.map(drop_result)
+}
+
+/// sethostname(2). Child.
+pub(crate) fn set_hostname(name: ZStr<'_>) -> Result<()> {
+    let a = [name.arg(), name.bytes().len(), 0, 0, 0, 0];
+    // SAFETY: the kernel reads `len` bytes of `name`, alive over the call.
+    unsafe { call(libc::SYS_sethostname, a) }.map(drop_result)
+}
+
+/// umask(2). Child.
+pub(crate) fn set_umask(mask: u32) -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { call(libc::SYS_umask, [word(u64::from(mask)), 0, 0, 0, 0, 0]) }.map(drop_result)
+}
+
+/// prlimit(2) of this process. Child.
+pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let a = [0, word(u64::from(resource)), (&raw const limit).addr(), 0, 0, 0];
+    // SAFETY: the kernel reads one `rlimit64`, alive over the call; no old value is asked for.
+    unsafe { call(libc::SYS_prlimit64, a) }.map(drop_result)
+}
+
+/// rt_sigprocmask(2), SIG_SETMASK: exactly the signals of `mask` (bit 0 is signal 1) are held back. Child.
+pub(crate) fn set_signal_mask(mask: u64) -> Result<()> {
+    let a = [int(libc::SIG_SETMASK), (&raw const mask).addr(), 0, size_of::<u64>(), 0, 0];
+    // SAFETY: the kernel reads 8 bytes of `mask`, alive over the call; no old value is asked for.
+    unsafe { call(libc::SYS_rt_sigprocmask, a) }.map(drop_result)
+}
+
+/// rt_sigaction(2) with SIG_DFL. Child.
+pub(crate) fn default_signal(signal: i32) -> Result<()> {
+    /// The kernel's `sigaction`; all zero is SIG_DFL without flags, on both architectures.
+    #[repr(C)]
+    struct Action([u64; 4]);
+    let action = Action([0; 4]);
+    let a = [int(signal), (&raw const action).addr(), 0, size_of::<u64>(), 0, 0];
+    // SAFETY: the kernel reads one action of 32 bytes, alive over the call; no old one is asked for.
+    unsafe { call(libc::SYS_rt_sigaction, a) }.map(drop_result)
+}
+
+/// kill(2). Child (init forwards signals to the payload).
+pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { call(libc::SYS_kill, [int(pid), int(signal), 0, 0, 0, 0]) }.map(drop_result)
+}
+
+/// wait4(2) for any child, without waiting: its pid and raw status, or `None` when none has ended. Child.
+pub(crate) fn reap_any() -> Result<Option<(i32, i32)>> {
+    let mut status: i32 = 0;
+    let flags = libc::WNOHANG | libc::__WALL;
+    let a = [int(-1), (&raw mut status).addr(), int(flags), 0, 0, 0];
+    // SAFETY: the kernel writes one int into `status`; no usage is asked for.
+    let pid = unsafe { call(libc::SYS_wait4, a) }?;
+    Ok(if pid == 0 { None } else { Some((to_int(pid), status)) })
+}
+
+/// What wait4(2) says of a process and all that it waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reaped {
+    /// User CPU time, microseconds.
+    pub(crate) user_us: u64,
+    /// System CPU time, microseconds.
+    pub(crate) system_us: u64,
+    /// Largest resident set of one process, KiB.
+    pub(crate) max_rss_kib: u64,
+    pub(crate) minor_faults: u64,
+    pub(crate) major_faults: u64,
+    pub(crate) voluntary_switches: u64,
+    pub(crate) involuntary_switches: u64,
+}
+
+/// wait4(2) for one child of ours, with its usage; waits for its end. Supervisor.
+pub(crate) fn reap(pid: i32) -> Result<Reaped> {
+    let mut status: i32 = 0;
+    let mut usage = core::mem::MaybeUninit::<libc::rusage>::zeroed();
+    let a = [int(pid), (&raw mut status).addr(), int(libc::__WALL), usage.as_mut_ptr().addr(), 0, 0];
+    loop {
+        // SAFETY: the kernel writes one int into `status` and one `rusage` into `usage`, both ours.
+        match unsafe { call(libc::SYS_wait4, a) } {
+            Err(Errno(libc::EINTR)) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => break,
+        }
+    }
+    // SAFETY: it was zeroed, every bit pattern of an `rusage` is valid, and the kernel filled it in.
+    let usage = unsafe { usage.assume_init() };
+    let micros = |time: libc::timeval| {
+        u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
+    };
+    let count = |value: libc::c_long| u64::try_from(value).unwrap_or(0);
+    Ok(Reaped {
+        user_us: micros(usage.ru_utime),
+        system_us: micros(usage.ru_stime),
+        max_rss_kib: count(usage.ru_maxrss),
+        minor_faults: count(usage.ru_minflt),
+        major_faults: count(usage.ru_majflt),
+        voluntary_switches: count(usage.ru_nvcsw),
+        involuntary_switches: count(usage.ru_nivcsw),
+    })
+}
+
+/// pidfd_send_signal(2), Linux 5.1: reaches exactly this process, or nobody. Supervisor.
+pub(crate) fn signal(process: &OwnedFd, signal: i32) -> Result<()> {
+    let a = [int(process.as_raw_fd()), int(signal), 0, 0, 0, 0];
+    // SAFETY: no signal information is given (null), so no pointer is followed.
+    unsafe { call(libc::SYS_pidfd_send_signal, a) }.map(drop_result)
+}
