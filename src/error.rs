@@ -22,6 +22,8 @@ pub enum ErrorKind {
     NotExecutable,
     /// The program was not found in the view.
     NotFound,
+    /// The caller's stdout or stderr does not take the program's output.
+    Output,
     /// Something that should not happen; a bug in `jail` or a failing kernel.
     Internal,
 }
@@ -37,6 +39,7 @@ impl ErrorKind {
             Self::Setup => "setup",
             Self::NotExecutable => "not_executable",
             Self::NotFound => "not_found",
+            Self::Output => "output",
             Self::Internal => "internal",
         }
     }
@@ -120,6 +123,7 @@ impl Error {
             | ErrorKind::Profile
             | ErrorKind::Unsupported
             | ErrorKind::Setup
+            | ErrorKind::Output
             | ErrorKind::Internal => 125,
         }
     }

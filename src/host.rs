@@ -144,13 +144,7 @@ impl Files {
                 let data = fs::symlink_metadata(&path)?;
                 let (major, minor) = (nix::sys::stat::major(data.dev()), nix::sys::stat::minor(data.dev()));
                 let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-                Ok(Found {
-                    kind: kind_of(&data),
-                    path,
-                    major: narrow(major),
-                    minor: narrow(minor),
-                    inode: data.ino(),
-                })
+                Ok(Found { kind: kind_of(&data), path, major: narrow(major), minor: narrow(minor), inode: data.ino() })
             }
             #[cfg(test)]
             Self::Made(_) => {
@@ -195,7 +189,10 @@ impl Host {
             uid,
             gid,
             landlock: landlock_abi(),
-            last_cap: read("/proc/sys/kernel/cap_last_cap").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(63),
+            last_cap: read("/proc/sys/kernel/cap_last_cap")
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(63),
             ignored_signals: u64::from_str_radix(field("SigIgn"), 16).unwrap_or(0),
             cgroups: cgroups(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup").unwrap_or_default()),
             jail_ids: jail_ids(&read("/proc/self/uid_map")?),
@@ -339,7 +336,9 @@ fn own_group(cgroup: &str, controller: Option<Controller>) -> Option<&str> {
 fn writable(dir: PathBuf, controller: Controller) -> Result<PathBuf, String> {
     match access(&dir, AccessFlags::W_OK | AccessFlags::X_OK) {
         Ok(()) => Ok(dir),
-        Err(errno) => Err(format!("no group with the {} controller can be made in {}: {errno}", controller.name(), dir.display())),
+        Err(errno) => {
+            Err(format!("no group with the {} controller can be made in {}: {errno}", controller.name(), dir.display()))
+        }
     }
 }
 
@@ -371,7 +370,11 @@ fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
     let is_root = !dir.join("cgroup.type").exists();
     let has_processes = fs::read_to_string(dir.join("cgroup.procs")).map_or(true, |text| !text.is_empty());
     if has_processes && !is_root {
-        return Err(format!("{} has processes of its own, so its children get no {} controller", dir.display(), wanted.name()));
+        return Err(format!(
+            "{} has processes of its own, so its children get no {} controller",
+            dir.display(),
+            wanted.name()
+        ));
     }
     access(&dir.join("cgroup.subtree_control"), AccessFlags::W_OK)
         .map_err(|errno| format!("{}: {errno}", dir.join("cgroup.subtree_control").display()))?;
@@ -384,7 +387,8 @@ impl Host {
     pub(crate) fn made() -> Self {
         let dirs = ["/", "/usr", "/usr/bin", "/usr/lib", "/etc/alternatives", "/work", "/var", "/home"];
         let mut files: BTreeMap<PathBuf, Kind> = dirs.into_iter().map(|dir| (dir.into(), Kind::Dir)).collect();
-        for (link, target) in [("/bin", "usr/bin"), ("/lib", "usr/lib"), ("/lib64", "usr/lib64"), ("/sbin", "usr/sbin")] {
+        for (link, target) in [("/bin", "usr/bin"), ("/lib", "usr/lib"), ("/lib64", "usr/lib64"), ("/sbin", "usr/sbin")]
+        {
             files.insert(link.into(), Kind::Link(target.into()));
         }
         files.insert("/usr/bin/python3".into(), Kind::File { executable: true });

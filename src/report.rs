@@ -73,8 +73,7 @@ impl Report {
     #[must_use]
     pub fn from_error(error: &Error, argv: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let now = SystemTime::now();
-        let not_run = matches!(error.kind(), ErrorKind::NotExecutable | ErrorKind::NotFound);
-        let kind = if not_run { VerdictKind::ExecFailed } else { VerdictKind::InternalError };
+        let kind = VerdictKind::from(error.kind());
         Self {
             schema: SCHEMA.to_owned(),
             run_id: run_id(now),
@@ -238,6 +237,21 @@ pub enum VerdictKind {
     NonzeroExit,
     /// Exit code 0.
     Ok,
+}
+
+impl From<ErrorKind> for VerdictKind {
+    /// The verdict of a run that failed in this way.
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::NotFound | ErrorKind::NotExecutable => Self::ExecFailed,
+            ErrorKind::Usage
+            | ErrorKind::Profile
+            | ErrorKind::Unsupported
+            | ErrorKind::Setup
+            | ErrorKind::Output
+            | ErrorKind::Internal => Self::InternalError,
+        }
+    }
 }
 
 /// How the run ended, why, and how that is known.

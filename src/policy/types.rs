@@ -187,7 +187,9 @@ impl Layer {
     #[must_use]
     pub const fn can_be_given_up(self) -> bool {
         match self {
-            Self::Ids | Self::Landlock | Self::Seccomp | Self::CgroupMemory | Self::CgroupPids | Self::CgroupCpu => true,
+            Self::Ids | Self::Landlock | Self::Seccomp | Self::CgroupMemory | Self::CgroupPids | Self::CgroupCpu => {
+                true
+            }
             Self::Namespaces | Self::Rootfs | Self::Caps | Self::Rlimits | Self::Net => false,
         }
     }

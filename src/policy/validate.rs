@@ -17,6 +17,7 @@ use super::types::{
     Workspace,
 };
 use crate::profile::{Profile, ProfileError, violation};
+use crate::sandbox::plan::seccomp::Filter;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -79,6 +80,11 @@ pub(super) fn policy(profile: &Profile) -> Result<Policy, ProfileError> {
 
     let limits = check.limits(profile);
     let output = check.output(profile);
+    let syscalls = SystemCalls { allow, deny: profile.deny.clone() };
+    let net = given(profile.net.as_ref(), Net::None);
+    if let Err(problems) = Filter::from_policy(&syscalls, net.value) {
+        check.violations.extend(problems);
+    }
     if !check.violations.is_empty() {
         return Err(check.finish());
     }
@@ -89,8 +95,8 @@ pub(super) fn policy(profile: &Profile) -> Result<Policy, ProfileError> {
         tmpfs,
         workspace: given(profile.workspace.as_ref(), Workspace::None),
         proc: given(profile.proc.as_ref(), Proc::Pid),
-        net: given(profile.net.as_ref(), Net::None),
-        syscalls: SystemCalls { allow, deny: profile.deny.clone() },
+        net,
+        syscalls,
         limits,
         output,
         env: profile.env.clone(),

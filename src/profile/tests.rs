@@ -215,10 +215,10 @@ fn what_cannot_be_found_or_read_says_so() {
 fn the_last_to_name_a_word_decides() {
     let words = |list: &[Located<String>]| list.iter().map(|word| word.value.clone()).collect::<Vec<_>>();
     let parse = |text| Profile::parse("p.toml", text).unwrap();
-    let base = parse("[syscalls]\nallow = [\"@default\", \"bpf\"]\ndeny = [\"ptrace\"]");
-    let profile = merged(base, parse("[syscalls]\nallow = [\"ptrace\"]\ndeny = [\"bpf\"]"));
+    let base = parse("[syscalls]\nallow = [\"@default\", \"kcmp\"]\ndeny = [\"ptrace\"]");
+    let profile = merged(base, parse("[syscalls]\nallow = [\"ptrace\"]\ndeny = [\"kcmp\"]"));
     assert_eq!(words(&profile.allow), ["@default", "ptrace"]);
-    assert_eq!(words(&profile.deny), ["bpf"]);
+    assert_eq!(words(&profile.deny), ["kcmp"]);
 }
 
 /// A small universe, so that values of two patches collide.
@@ -235,7 +235,7 @@ pub(crate) fn settings() -> impl Strategy<Value = Vec<Setting>> {
         some("fs.workspace", &["read", "write"]),
         (some("fs.ro", &["/a", "/b", "/x:/a"]), some("fs.rwx", &["/c", "/d"])),
         (some("fs.tmpfs", &["/e", "/f:size=1M"]), some("fs.drop", &["/a", "/d", "/tmp"])),
-        (some("syscalls.allow", &["bpf", "@keyring"]), some("syscalls.deny", &["ptrace", "kexec_load"])),
+        (some("syscalls.allow", &["kcmp", "@keyring"]), some("syscalls.deny", &["ptrace", "kexec_load"])),
         (some("env.set", &["A=1", "A=2", "B=\"\\"]), some("env.keep", &["C", "D"])),
         some("allow_degraded", &["cgroup", "landlock"]),
     )

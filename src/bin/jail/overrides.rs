@@ -108,4 +108,3 @@ pub(crate) fn connect(command: Command, args: &IoArgs) -> Result<Command, Error>
     let output = if args.json { OutputMode::Capture } else { OutputMode::Inherit };
     Ok(command.stdin(stdin).output(output).cancel_on_signals(true))
 }
-

@@ -13,12 +13,12 @@ fn policy(text: &str) -> Policy {
 fn the_way_of_writing_does_not_matter() {
     let one = policy(
         "extends = [\"strict\"]\ndescription = \"one\"\n[limits]\nwall = \"2m\"\nmemory = \"1G\"\n[fs]\nro = [\"/a/\", \"/b\"]\n\
-         [env]\nset = { A = \"1\", B = \"2\" }\n[syscalls]\nallow = [\"bpf\", \"ptrace\"]",
+         [env]\nset = { A = \"1\", B = \"2\" }\n[syscalls]\nallow = [\"kcmp\", \"ptrace\"]",
     );
     let other = policy(
         "extends = [\"strict\", \"judge\", \"strict\"]\nlimits.memory = \"1024 MiB\"\nlimits.wall = \"120s\"\n[fs]\n\
          ro = [{ path = \"/b\", optional = false }, \"/a:/a\"]\n[env.set]\nB = \"2\"\nA = \"1\"\n\
-         [syscalls]\nallow = [\"ptrace\", \"@default\", \"bpf\"]",
+         [syscalls]\nallow = [\"ptrace\", \"@default\", \"kcmp\"]",
     );
     assert_eq!(one.digest(), other.digest());
     assert_eq!(one.digest().len(), 64);
@@ -40,8 +40,8 @@ fn every_value_matters() {
         "fs.tmpfs = [\"/a\"]",
         "fs.drop = [\"/tmp\"]",
         "net.mode = \"loopback\"",
-        "syscalls.allow = [\"bpf\"]",
-        "syscalls.deny = [\"bpf\"]",
+        "syscalls.allow = [\"kcmp\"]",
+        "syscalls.deny = [\"kcmp\"]",
         "limits.wall = \"none\"",
         "limits.cpu_time = \"none\"",
         "limits.cpus = \"none\"",

@@ -81,7 +81,12 @@ pub(super) fn groups(host: &Host, layers: &[Layer], name: &str) -> Groups {
 /// The supervisor's steps, in order: controllers enabled before the group is made, the group before its
 /// limits, the limits before anything is in it. For v1 the `tasks` files are opened into slots, by which
 /// the child joins; for v2 it is born into the group.
-pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups, mut slot: impl FnMut() -> Slot) -> Vec<Step<HostOp>> {
+pub(super) fn lower(
+    host: &Host,
+    policy: &Policy,
+    groups: &Groups,
+    mut slot: impl FnMut() -> Slot,
+) -> Vec<Step<HostOp>> {
     let mut steps = Vec::new();
     let mut push = |op, origin: &Origin| steps.push(Step { op, origin: origin.clone() });
     let homes: Vec<&GroupHome> =

@@ -74,7 +74,7 @@ fn program(host: &Host, view: &View, name: &OsStr, path: &OsStr, cwd: &Path) -> 
     }
     if name.as_bytes().contains(&b'/') {
         let full = cwd.join(name);
-        return match check(view, &full) {
+        return match check(view, &full, name) {
             Found::Runs => Ok(full),
             Found::Cannot(error) => Err(error),
             Found::Nothing => Err(not_in_view(host, name, &full)
@@ -84,7 +84,7 @@ fn program(host: &Host, view: &View, name: &OsStr, path: &OsStr, cwd: &Path) -> 
     let mut blocked = None;
     for dir in std::env::split_paths(path) {
         let full = cwd.join(dir).join(name);
-        match check(view, &full) {
+        match check(view, &full, full.as_os_str()) {
             Found::Runs => return Ok(full),
             Found::Cannot(error) => blocked = blocked.or(Some(error)),
             Found::Nothing => {}
@@ -93,9 +93,11 @@ fn program(host: &Host, view: &View, name: &OsStr, path: &OsStr, cwd: &Path) -> 
     if let Some(error) = blocked {
         return Err(error);
     }
-    let on_host = host.caller.env.get(OsStr::new("PATH")).and_then(|path| {
-        std::env::split_paths(path).map(|dir| dir.join(name)).find(|full| is_program(host, full))
-    });
+    let on_host = host
+        .caller
+        .env
+        .get(OsStr::new("PATH"))
+        .and_then(|path| std::env::split_paths(path).map(|dir| dir.join(name)).find(|full| is_program(host, full)));
     Err(on_host.and_then(|full| not_in_view(host, name, &full)).unwrap_or_else(|| {
         Error::new(ErrorKind::NotFound, format!("{shown}: command not found in {}", Path::new(path).display()))
     }))
@@ -107,11 +109,10 @@ enum Found {
     Nothing,
 }
 
-fn check(view: &View, full: &Path) -> Found {
-    let shown = full.display();
-    let cannot = |message: String, hint: String| {
-        Found::Cannot(Error::new(ErrorKind::NotExecutable, message).with_hint(hint))
-    };
+fn check(view: &View, full: &Path, name: &OsStr) -> Found {
+    let shown = Path::new(name).display();
+    let cannot =
+        |message: String, hint: String| Found::Cannot(Error::new(ErrorKind::NotExecutable, message).with_hint(hint));
     match view.find_inside(full) {
         Inside::File { executable: true, access, .. } if access.executes() => Found::Runs,
         Inside::File { executable: true, access, dest, .. } => cannot(

@@ -88,7 +88,9 @@ impl Rights {
     /// `/dev`: the few nodes there are for reading, writing and their own ioctls, which the filter
     /// goes through one by one.
     pub(super) fn devices(&self) -> u64 {
-        self.known(AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev)
+        self.known(
+            AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev,
+        )
     }
 
     /// `/proc`: the own processes' files, some of which are for writing (`comm`, `oom_score_adj`).

@@ -19,6 +19,8 @@ mod mounts;
 pub(crate) mod op;
 mod print;
 pub(crate) mod seccomp;
+#[cfg(test)]
+mod tests;
 mod verify;
 pub(crate) mod view;
 mod workspace;
@@ -134,7 +136,8 @@ impl Plan {
         let workspace = workspace::choose(policy, host, command)?;
         let view = view::View::new(policy, host, workspace.as_ref())?;
         let filter = seccomp::Filter::from_policy(&policy.syscalls, policy.net.value)
-            .map_err(|problems| Error::new(ErrorKind::Profile, problems.join("\n")))?;
+            .map_err(|problems| problems.into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n"))
+            .map_err(|lines| Error::new(ErrorKind::Profile, lines))?;
         let fates = fates(policy, host)?;
         let applied = |layer: Layer| matches!(fates.get(&layer), Some(Fate::Applied { .. }));
         let cgroup_layers: Vec<Layer> = [Layer::CgroupMemory, Layer::CgroupPids, Layer::CgroupCpu]
@@ -277,7 +280,8 @@ fn fates(policy: &Policy, host: &Host) -> Result<BTreeMap<Layer, Fate>, Error> {
     let cgroup = layer.name().starts_with("cgroup.");
     let error = Error::new(ErrorKind::Unsupported, format!("{layer} cannot be enforced here: {reason}"));
     Err(if cgroup {
-        let names: Vec<&str> = missing.iter().map(|(layer, _)| layer.name()).filter(|name| name.starts_with("cgroup.")).collect();
+        let names: Vec<&str> =
+            missing.iter().map(|(layer, _)| layer.name()).filter(|name| name.starts_with("cgroup.")).collect();
         let name = if names.len() == 3 { "cgroup".to_owned() } else { names.join(",") };
         error.with_hint(format!(
             "run where a cgroup is delegated to you (systemd-run --user --scope -p Delegate=yes jail …), \
@@ -489,7 +493,8 @@ impl Lowering<'_> {
             }
         }
         for (path, access) in landlock::reduce(rules) {
-            let origin = view.parts().iter().find(|part| part.dest == path).map_or(&default, |part| &part.origin).clone();
+            let origin =
+                view.parts().iter().find(|part| part.dest == path).map_or(&default, |part| &part.origin).clone();
             let path = self.path(&path);
             self.payload(Op::LandlockAllow { path, access }, &origin);
         }
@@ -498,9 +503,10 @@ impl Lowering<'_> {
 
     /// A directory that the host has and the jail must not have: the witness of the private root.
     fn something_outside(&self, view: &view::View) -> Option<PathBuf> {
-        ["/sys", "/var", "/boot", "/root", "/srv", "/mnt", "/opt"].into_iter().map(PathBuf::from).find(|path| {
-            view.find_inside(path) == view::Inside::Missing && self.host.files.look(path).is_ok()
-        })
+        ["/sys", "/var", "/boot", "/root", "/srv", "/mnt", "/opt"]
+            .into_iter()
+            .map(PathBuf::from)
+            .find(|path| view.find_inside(path) == view::Inside::Missing && self.host.files.look(path).is_ok())
     }
 }
 

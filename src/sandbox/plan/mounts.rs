@@ -132,7 +132,8 @@ impl Root<'_, '_> {
             let decoy = self.plan.below_root(Path::new(DECOY));
             self.plan.init(Op::OpenInside { path: decoy }, origin);
             self.plan.init(Op::CloneTree { recursive: false }, origin);
-            self.plan.init(Op::SetAttrs { slot: Slot::MOUNT, attrs: QUIET.and(Attrs::RDONLY), recursive: false }, origin);
+            self.plan
+                .init(Op::SetAttrs { slot: Slot::MOUNT, attrs: QUIET.and(Attrs::RDONLY), recursive: false }, origin);
             self.attach(&dest, origin);
         }
         for name in dirs {

@@ -65,78 +65,159 @@ pub(crate) enum Op {
     DieWithParent,
     /// Join a cgroup v1 group by writing to its inherited `tasks` file: free of the wait for an RCU
     /// grace period that a write of a foreign pid to `cgroup.procs` brings.
-    JoinCgroup { tasks: Slot },
+    JoinCgroup {
+        tasks: Slot,
+    },
     /// Wait for one byte.
-    Await { gate: Slot },
+    Await {
+        gate: Slot,
+    },
     /// See the own group as the root of the hierarchy.
     UnshareCgroup,
     DropGroups,
-    SetGid { gid: u32 },
-    SetUid { uid: u32 },
+    SetGid {
+        gid: u32,
+    },
+    SetUid {
+        uid: u32,
+    },
     /// No mount event goes out or comes in.
     MakePrivate,
     /// A fresh tmpfs, detached, in `slot`. The strings are mount options.
-    NewTmpfs { slot: Slot, size: Text, inodes: Text, mode: Text, attrs: Attrs },
+    NewTmpfs {
+        slot: Slot,
+        size: Text,
+        inodes: Text,
+        mode: Text,
+        attrs: Attrs,
+    },
     /// The jail's own procfs, detached, in `MOUNT`.
-    NewProc { subset_pid: bool },
+    NewProc {
+        subset_pid: bool,
+    },
     /// A private devpts instance, detached, in `MOUNT`.
     NewDevpts,
     /// Lay the new root over the old one and make it the current directory.
     AttachRoot,
-    MakeDir { path: Text, mode: u32 },
-    MakeLink { path: Text, target: Text },
+    MakeDir {
+        path: Text,
+        mode: u32,
+    },
+    MakeLink {
+        path: Text,
+        target: Text,
+    },
     /// A small file with this content; the NUL is not written.
-    MakeFile { path: Text, content: Text, mode: u32 },
+    MakeFile {
+        path: Text,
+        content: Text,
+        mode: u32,
+    },
     /// Open `path` of the host into `SOURCE`, following neither symbolic nor magic links, and demand
     /// that it is still the file that the plan was made for.
-    OpenSource { path: Text, major: u32, minor: u32, inode: u64 },
+    OpenSource {
+        path: Text,
+        major: u32,
+        minor: u32,
+        inode: u64,
+    },
     /// Open `path` below the new root into `SOURCE`, following no links.
-    OpenInside { path: Text },
+    OpenInside {
+        path: Text,
+    },
     /// A detached copy of the mount of `SOURCE`, in `MOUNT`; `SOURCE` is closed.
-    CloneTree { recursive: bool },
-    SetAttrs { slot: Slot, attrs: Attrs, recursive: bool },
+    CloneTree {
+        recursive: bool,
+    },
+    SetAttrs {
+        slot: Slot,
+        attrs: Attrs,
+        recursive: bool,
+    },
     /// Put the detached mount of `slot` on `dest` below the new root, following no links; `slot` is closed.
-    Attach { slot: Slot, dest: Text },
+    Attach {
+        slot: Slot,
+        dest: Text,
+    },
     /// pivot_root(".", ".").
     PivotRoot,
     /// Let go of the old root, which is stacked on the new one.
     DetachOldRoot,
-    Chdir { path: Text },
-    Hostname { name: Text },
+    Chdir {
+        path: Text,
+    },
+    Hostname {
+        name: Text,
+    },
     LoopbackUp,
     NewSession,
-    Umask { mask: u32 },
+    Umask {
+        mask: u32,
+    },
     LockSecurebits,
-    DropBoundingSet { last: u32 },
+    DropBoundingSet {
+        last: u32,
+    },
     DropCaps,
     NoNewPrivs,
     Undumpable,
     /// Clone the payload, which goes on with its own script.
     SpawnPayload,
     /// Close every descriptor but those four and the one that tells of ended children.
-    KeepOnly { slots: [Slot; 4] },
-    Close { slot: Slot },
-    LandlockRuleset { handled: Handled },
-    LandlockAllow { path: Text, access: u64 },
+    KeepOnly {
+        slots: [Slot; 4],
+    },
+    Close {
+        slot: Slot,
+    },
+    LandlockRuleset {
+        handled: Handled,
+    },
+    LandlockAllow {
+        path: Text,
+        access: u64,
+    },
     LandlockRestrict,
-    Rlimit { resource: u32, soft: u64, hard: u64 },
+    Rlimit {
+        resource: u32,
+        soft: u64,
+        hard: u64,
+    },
     /// Put a slot's descriptor on 0, 1 or 2.
-    Stdio { slot: Slot, fd: i32 },
+    Stdio {
+        slot: Slot,
+        fd: i32,
+    },
     /// SIG_DFL for the signals of `mask` (bit 0 is signal 1) that the caller ignores, and none held back.
-    ResetSignals { ignored: u64 },
+    ResetSignals {
+        ignored: u64,
+    },
     /// Mark every descriptor from 3 on close-on-exec.
     CloseOnExec,
     /// Write one byte.
-    Open { gate: Slot },
+    Open {
+        gate: Slot,
+    },
     /// Demand that `path` does not exist: it does on the host.
-    ExpectAbsent { path: Text },
+    ExpectAbsent {
+        path: Text,
+    },
     /// Demand that Landlock, and nothing else, refuses to open `path`.
-    ExpectDenied { path: Text },
+    ExpectDenied {
+        path: Text,
+    },
     /// Demand these effective ids.
-    ExpectIds { uid: u32, gid: u32 },
+    ExpectIds {
+        uid: u32,
+        gid: u32,
+    },
     /// Demand empty capability sets, an empty bounding set (asked of `probe`) and no_new_privs.
-    ExpectNoPrivileges { probe: u32 },
-    SetFilter { of: FilterOf },
+    ExpectNoPrivileges {
+        probe: u32,
+    },
+    SetFilter {
+        of: FilterOf,
+    },
     /// Demand that the filter refuses a call that succeeds without it.
     ExpectFiltered,
     /// Run the program.

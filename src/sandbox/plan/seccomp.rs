@@ -24,7 +24,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use crate::policy::{Located, Net, SystemCalls};
+use crate::policy::{Located, Net, Origin, SystemCalls};
 use calls::{Arch, Call, Group, Standing};
 pub(crate) use compile::CompileError;
 pub(crate) use rule::Action;
@@ -53,15 +53,15 @@ impl Filter {
     ///
     /// # Errors
     /// Every word that is unknown, cannot be allowed or cannot be denied, each with its origin.
-    pub(crate) fn from_policy(syscalls: &SystemCalls, net: Net) -> Result<Self, Vec<String>> {
+    pub(crate) fn from_policy(syscalls: &SystemCalls, net: Net) -> Result<Self, Vec<(Origin, String)>> {
         Self::for_arch(Arch::NATIVE, syscalls, net)
     }
 
-    fn for_arch(arch: Arch, syscalls: &SystemCalls, net: Net) -> Result<Self, Vec<String>> {
+    fn for_arch(arch: Arch, syscalls: &SystemCalls, net: Net) -> Result<Self, Vec<(Origin, String)>> {
         let mut problems = Vec::new();
         if syscalls.allow.is_empty() {
-            problems
-                .push(format!("syscalls.allow: is empty, and no program can run so; {DEFAULT:?} is the usual list"));
+            let problem = format!("syscalls.allow: is empty, and no program can run so; {DEFAULT:?} is the usual list");
+            problems.push((Origin::Default, problem));
         }
         problems.extend(syscalls.allow.iter().filter_map(|word| problem(word, "allow", never)));
         problems.extend(syscalls.deny.iter().filter_map(|word| problem(word, "deny", essential)));
@@ -192,7 +192,11 @@ fn stands_for(word: &str, group: &Group, call: &Call) -> bool {
 }
 
 /// What is wrong with a word: nobody knows it, or `objection` has something against a call that it stands for.
-fn problem(word: &Located<String>, key: &str, objection: fn(&str, &Group, &Call) -> Option<String>) -> Option<String> {
+fn problem(
+    word: &Located<String>,
+    key: &str,
+    objection: fn(&str, &Group, &Call) -> Option<String>,
+) -> Option<(Origin, String)> {
     let Located { value: name, origin } = word;
     let mut known = calls::all().filter(|(group, call)| stands_for(name, group, call)).peekable();
     let what = if known.peek().is_some() {
@@ -202,7 +206,7 @@ fn problem(word: &Located<String>, key: &str, objection: fn(&str, &Group, &Call)
     } else {
         format!("no system call or group is called {name:?}")
     };
-    Some(format!("{origin}: syscalls.{key}: {what}"))
+    Some((origin.clone(), format!("{origin}: syscalls.{key}: {what}")))
 }
 
 /// The known word that looks most like an unknown one, if one does.

@@ -67,7 +67,8 @@ impl View {
         let mut parts = Vec::new();
         for entry in &policy.view {
             let Located { value: entry, origin } = entry;
-            if let Some(shows) = resolve(&host.files, &entry.source, &entry.dest, entry.access, entry.optional, origin)? {
+            if let Some(shows) = resolve(&host.files, &entry.source, &entry.dest, entry.access, entry.optional, origin)?
+            {
                 parts.push(Part { dest: entry.dest.clone(), shows, origin: origin.clone() });
             }
         }
@@ -100,16 +101,15 @@ impl View {
 
     /// The innermost part that `path` lies in or is.
     fn part_of(&self, path: &Path) -> Option<&Part> {
-        self.parts
-            .iter()
-            .filter(|part| path.starts_with(&part.dest))
-            .max_by_key(|part| part.dest.as_os_str().len())
+        self.parts.iter().filter(|part| path.starts_with(&part.dest)).max_by_key(|part| part.dest.as_os_str().len())
     }
 
     /// Whether `path` has to be made on a file system of ours before something can be put there; false
     /// where it already exists in a part of the host.
     pub(crate) fn is_ours(&self, path: &Path) -> bool {
-        path.parent().and_then(|parent| self.part_of(parent)).is_none_or(|part| matches!(part.shows, Shows::Tmpfs { .. }))
+        path.parent()
+            .and_then(|parent| self.part_of(parent))
+            .is_none_or(|part| matches!(part.shows, Shows::Tmpfs { .. }))
     }
 
     /// Nothing is ever created in the host's tree, so what is put inside a bind must exist there.
@@ -139,9 +139,15 @@ impl View {
                     if !fits {
                         return Err(Error::new(
                             ErrorKind::Profile,
-                            format!("{}: {dest} does not exist in {}, which is shown at {at}", part.origin, found.path.display()),
+                            format!(
+                                "{}: {dest} does not exist in {}, which is shown at {at}",
+                                part.origin,
+                                found.path.display()
+                            ),
                         )
-                        .with_hint("nothing is created in the host's tree: make it there first, or choose a place outside"));
+                        .with_hint(
+                            "nothing is created in the host's tree: make it there first, or choose a place outside",
+                        ));
                     }
                 }
             }
@@ -280,9 +286,9 @@ mod tests {
     use crate::Profile;
 
     fn view(patch: &str, host: &Host) -> Result<View, Error> {
-        let base = Profile::builtin("strict").unwrap();
-        let patch = Profile::parse(patch, "test.toml").unwrap();
-        let policy = Policy::new(&base.merge(patch)).unwrap();
+        let mut profile = Profile::builtin("strict").unwrap();
+        profile.merge(Profile::parse("test.toml", patch).unwrap());
+        let policy = Policy::new(&profile).unwrap();
         let workspace = Located::new("/work".into(), Origin::Default);
         View::new(&policy, host, Some(&workspace))
     }

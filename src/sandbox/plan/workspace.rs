@@ -57,7 +57,8 @@ pub(super) fn choose(policy: &Policy, host: &Host, command: &Command) -> Result<
     }
     let on_purpose = format!("cd into a project directory, or name it on purpose: --workspace {}", path.display());
     if host.caller.homes.iter().any(|home| home.starts_with(&path)) {
-        let what = if host.caller.homes.contains(&path) { "is your home directory" } else { "holds your home directory" };
+        let what =
+            if host.caller.homes.contains(&path) { "is your home directory" } else { "holds your home directory" };
         return refuse(&format!("{what}, which is not shown as a workspace by accident"), &on_purpose);
     }
     if SYSTEM_DIRS.iter().any(|dir| path == Path::new(dir)) {

@@ -171,9 +171,8 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
 }
 
 fn clone(plan: &Plan, namespaces: u64, into: Option<&Path>, inherited: &Inherited) -> Result<Process, Error> {
-    let group = into
-        .map(|dir| fs::File::open(dir).map_err(|error| cgroup::refused("open", dir, &error)))
-        .transpose()?;
+    let group =
+        into.map(|dir| fs::File::open(dir).map_err(|error| cgroup::refused("open", dir, &error))).transpose()?;
     let script = plan.script();
     let mut slots = inherited.slots;
     let group = group.as_ref().map(AsRawFd::as_raw_fd);
@@ -187,7 +186,9 @@ fn clone_refused(errno: Errno) -> Error {
             "user namespaces are switched off here: see kernel.apparmor_restrict_unprivileged_userns and \
              kernel.unprivileged_userns_clone, or the seccomp profile of the container"
         }
-        libc::ENOSPC => "the limit on namespaces is reached: see user.max_user_namespaces and its siblings in /proc/sys/user",
+        libc::ENOSPC => {
+            "the limit on namespaces is reached: see user.max_user_namespaces and its siblings in /proc/sys/user"
+        }
         libc::ENOSYS => "this kernel has no clone3 (it came with Linux 5.3), or a container's filter hides it",
         libc::EAGAIN => "the caller's limit on processes is reached: see ulimit -u and pids.max of its cgroup",
         libc::ENOMEM => "the machine is out of memory",

@@ -88,6 +88,8 @@ pub struct Running {
     kill_at: Option<Instant>,
     killed: bool,
     output_cut: bool,
+    /// The program was executed: every step of the set-up succeeded.
+    ran: bool,
     status: Option<i32>,
     ended: Option<Instant>,
     drain_until: Option<Instant>,
@@ -155,13 +157,14 @@ pub(super) fn launch(
     let keep = policy.output.keep.value.0;
     let output = |pipe, to: fn() -> io::Result<OwnedFd>| match command.output_mode() {
         OutputMode::Capture => Ok(Output::keep(pipe, keep)),
-        OutputMode::Inherit => to().map(|to| Output::pass(pipe, to)).map_err(|error| {
-            Error::new(ErrorKind::Usage, format!("stdout or stderr cannot be written to: {error}"))
-        }),
+        OutputMode::Inherit => to()
+            .map(|to| Output::pass(pipe, to))
+            .map_err(|error| Error::new(ErrorKind::Usage, format!("stdout or stderr cannot be written to: {error}"))),
     };
     let stdout = output(ends.stdout, || dup(io::stdout()).map_err(io::Error::from))?;
     let stderr = output(ends.stderr, || dup(io::stderr()).map_err(io::Error::from))?;
-    let counts = [Layer::CgroupMemory, Layer::CgroupPids, Layer::CgroupCpu].into_iter().all(|layer| plan.applies(layer));
+    let counts =
+        [Layer::CgroupMemory, Layer::CgroupPids, Layer::CgroupCpu].into_iter().all(|layer| plan.applies(layer));
     let mut running = Running {
         setup: Setup {
             plan_us,
@@ -190,6 +193,7 @@ pub(super) fn launch(
         kill_at: None,
         killed: false,
         output_cut: false,
+        ran: false,
         status: None,
         ended: None,
         drain_until: None,
@@ -409,7 +413,12 @@ impl Running {
     fn handed_on(&mut self, result: io::Result<()>) {
         if let Err(error) = result {
             let errno = error.raw_os_error().unwrap_or(libc::EIO);
-            self.cause = Some(Cause::OutputLost(errno));
+            let desc = Errno::from_raw(errno).desc().to_lowercase();
+            self.failure.get_or_insert(
+                Error::new(ErrorKind::Output, format!("the program's output cannot be handed on: {desc}"))
+                    .with_hint("the run was ended, for its output would be lost; see where stdout and stderr go")
+                    .with_errno(errno),
+            );
             self.kill_all();
         }
     }
@@ -420,13 +429,15 @@ impl Running {
         self.setup.child_us = micros(self.cloned.elapsed());
         self.setup_pipe = None;
         match record {
-            None => {}
+            // Also the end of a child that was killed on the way, which did not get to exec.
+            None => self.ran = !self.killed,
             Some(Record::Failed { role, step, errno }) => {
                 self.failure = Some(self.explain(role, step, errno));
                 self.kill_all();
             }
             Some(Record::Ended { .. }) => {
-                self.failure = Some(Error::new(ErrorKind::Internal, "init reported an end where set-up records belong"));
+                self.failure =
+                    Some(Error::new(ErrorKind::Internal, "init reported an end where set-up records belong"));
                 self.kill_all();
             }
         }
@@ -653,7 +664,7 @@ impl Running {
             self.failure = Some(error);
         }
         let (verdict, error) = self.judge(&evidence, limits);
-        let exit = self.status.filter(|_| self.failure.is_none()).and_then(verdict::exit);
+        let exit = self.status.filter(|_| self.ran).and_then(verdict::exit);
         let exit_code = match &self.failure {
             Some(error) if evidence.cause.is_none() => error.exit_code(),
             _ => verdict::exit_code(verdict.kind, exit, self.cause),
@@ -712,14 +723,7 @@ impl Running {
         if evidence.cause.is_some() && self.status.is_none() {
             return (evidence.verdict(limits), None);
         }
-        let kind = match error.kind() {
-            ErrorKind::NotFound | ErrorKind::NotExecutable => VerdictKind::ExecFailed,
-            ErrorKind::Usage
-            | ErrorKind::Profile
-            | ErrorKind::Unsupported
-            | ErrorKind::Setup
-            | ErrorKind::Internal => VerdictKind::InternalError,
-        };
+        let kind = VerdictKind::from(error.kind());
         let verdict = Verdict { kind, limit: None, observed: None, unit: None, evidence: vec![error.to_string()] };
         (verdict, Some(ErrorInfo::from(error)))
     }
@@ -750,12 +754,9 @@ impl Running {
 
     /// What held. All witnesses of the child are steps without which the program would not have started.
     fn posture(&self, evidence: &Evidence) -> Posture {
-        let ran = self.failure.is_none();
-        let mut posture = Posture {
-            kernel: self.plan.kernel.clone(),
-            landlock_abi: self.plan.landlock_abi,
-            ..Posture::default()
-        };
+        let ran = self.ran;
+        let mut posture =
+            Posture { kernel: self.plan.kernel.clone(), landlock_abi: self.plan.landlock_abi, ..Posture::default() };
         for (layer, fate) in &self.plan.fates {
             let status = match fate {
                 Fate::Applied { detail, witness } => LayerStatus {

@@ -136,7 +136,7 @@ impl Output {
         let Sink::Pass { to: Some(to), waiting } = &mut self.sink else { return Ok(()) };
         let (front, _) = waiting.as_slices();
         let chunk = front.get(..front.len().min(PIPE_BUF)).unwrap_or_default();
-        match write(&to, chunk) {
+        match write(to, chunk) {
             Ok(count) => {
                 waiting.drain(..count);
                 Ok(())

@@ -56,7 +56,9 @@ impl Samples {
             cpu_ticks += stat.utime + stat.stime + waited;
             let Ok(threads) = process.tasks() else { continue };
             for thread in threads.flatten() {
-                todo.extend(thread.children().unwrap_or_default().into_iter().filter_map(|pid| i32::try_from(pid).ok()));
+                todo.extend(
+                    thread.children().unwrap_or_default().into_iter().filter_map(|pid| i32::try_from(pid).ok()),
+                );
             }
         }
         self.tasks_peak = self.tasks_peak.max(tasks);

@@ -21,8 +21,6 @@ pub(super) enum Cause {
     Output,
     /// The caller: a signal to us, or `Running::kill` (no signal).
     Cancelled(Option<i32>),
-    /// Output could not be handed on, with this errno.
-    OutputLost(i32),
 }
 
 /// All that is known at the end.
@@ -64,7 +62,13 @@ impl Evidence {
 
     /// The verdict: kinds in the order of their precedence.
     pub(super) fn verdict(&self, limits: &Limits) -> Verdict {
-        let plain = |kind, evidence: String| Verdict { kind, limit: None, observed: None, unit: None, evidence: vec![evidence] };
+        let plain = |kind, evidence: String| Verdict {
+            kind,
+            limit: None,
+            observed: None,
+            unit: None,
+            evidence: vec![evidence],
+        };
         let limited = |kind, unit, limit: Option<u64>, observed: Option<u64>, evidence: String| Verdict {
             kind,
             limit,
@@ -72,10 +76,6 @@ impl Evidence {
             unit: limit.map(|_| unit),
             evidence: vec![evidence],
         };
-        if let Some(Cause::OutputLost(errno)) = self.cause {
-            let why = nix::errno::Errno::from_raw(errno).desc().to_lowercase();
-            return plain(VerdictKind::InternalError, format!("output could not be handed on: {why}"));
-        }
         let oom = self.oom_kills.is_some_and(|kills| kills > 0);
         // Without a status init was killed from outside the jail: by the kernel for memory, by us, or
         // by somebody else, and then the program's end is not known.
@@ -124,10 +124,11 @@ impl Evidence {
                 return limited(VerdictKind::FileSize, Unit::Bytes, limit, None, evidence);
             }
             Some(Cause::Cancelled(signal)) => {
-                let evidence = signal.map_or_else(|| "killed by the caller".to_owned(), |signal| format!("{} to jail", name(signal)));
+                let evidence = signal
+                    .map_or_else(|| "killed by the caller".to_owned(), |signal| format!("{} to jail", name(signal)));
                 return plain(VerdictKind::Cancelled, evidence);
             }
-            Some(Cause::OutputLost(_)) | None => {}
+            None => {}
         }
         match self.status.and_then(exit) {
             Some(Exit { code: Some(0), .. }) => plain(VerdictKind::Ok, "exit code 0".to_owned()),
@@ -226,7 +227,6 @@ mod tests {
         assert_eq!(with(Cause::Memory), VerdictKind::Memory);
         assert_eq!(with(Cause::Output), VerdictKind::Output);
         assert_eq!(with(Cause::Cancelled(Some(2))), VerdictKind::Cancelled);
-        assert_eq!(with(Cause::OutputLost(28)), VerdictKind::InternalError);
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub(crate) fn landlock_abi() -> Result<u32> {
     const VERSION: u64 = 1;
     // SAFETY: with this flag the attribute must be null and the size 0.
     let abi = unsafe { call(libc::SYS_landlock_create_ruleset, [0, 0, word(VERSION), 0, 0, 0]) }?;
-    u32::try_from(abi).map_err(|_| Errno(libc::ERANGE))
+    u32::try_from(abi).map_err(|_out_of_range| Errno(libc::ERANGE))
 }
 
 /// What a Landlock ruleset handles, that is, forbids unless a rule allows it.

@@ -47,7 +47,7 @@ pub(crate) fn spawn(flags: u64, cgroup: Option<Fd>, child: impl FnOnce() -> i32)
     let mut pidfd: i32 = -1;
     let into = if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 };
     let args = CloneArgs {
-        flags: flags | libc::CLONE_PIDFD.cast_unsigned() as u64 | CLONE_CLEAR_SIGHAND | into,
+        flags: flags | u64::from(libc::CLONE_PIDFD.cast_unsigned()) | CLONE_CLEAR_SIGHAND | into,
         pidfd: (&raw mut pidfd).addr() as u64,
         cgroup: u64::from(cgroup.unwrap_or(0).cast_unsigned()),
         ..CloneArgs::default()

@@ -19,14 +19,14 @@ pub(super) type Nr = libc::c_long;
 #[inline]
 pub(super) unsafe fn call(nr: Nr, a: [usize; 6]) -> Result<usize> {
     let [a0, a1, a2, a3, a4, a5] = a;
-    let value: isize;
+    let value: i64;
     #[cfg(target_arch = "x86_64")]
     // SAFETY: `syscall` clobbers rcx and r11 and returns in rax; the stack is untouched; what the
     // kernel does with the arguments is the promise of our own caller.
     unsafe {
         asm!(
             "syscall",
-            inlateout("rax") nr as isize => value,
+            inlateout("rax") nr => value,
             in("rdi") a0, in("rsi") a1, in("rdx") a2, in("r10") a3, in("r8") a4, in("r9") a5,
             lateout("rcx") _, lateout("r11") _,
             options(nostack),
@@ -49,7 +49,7 @@ pub(super) unsafe fn call(nr: Nr, a: [usize; 6]) -> Result<usize> {
         #[expect(clippy::cast_possible_truncation, reason = "the range was just checked")]
         return Err(Errno(-value as i32));
     }
-    Ok(value.cast_unsigned())
+    Ok(usize::from_ne_bytes(value.to_ne_bytes()))
 }
 
 /// A descriptor, id or flag word as an argument: sign-extended, as C would pass an int.

@@ -724,7 +724,10 @@ fn words_edit_the_list() {
 
 #[test]
 fn wrong_words_are_all_reported() {
-    let problems = |allow: &[&str], deny: &[&str]| Filter::from_policy(&calls(allow, deny), Net::None).unwrap_err();
+    let problems = |allow: &[&str], deny: &[&str]| -> Vec<String> {
+        let problems = Filter::from_policy(&calls(allow, deny), Net::None).unwrap_err();
+        problems.into_iter().map(|(_, line)| line).collect()
+    };
     assert_eq!(
         problems(&[DEFAULT, "opennat", "@defualt", "frobnicate", "clone3", "@module", "unshare"], &["@keyrings", ""]),
         [

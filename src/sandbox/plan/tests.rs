@@ -1,0 +1,181 @@
+//! Golden plans, and what must hold for every plan.
+//!
+//! For: the printed plan of every shipped profile on made-up hosts: a reviewer reads the difference of
+//! a plan, not of code. `JAIL_BLESS=1` writes them anew.
+//! Runs in: tests.
+
+use std::path::Path;
+
+use super::op::Op;
+use super::*;
+use crate::host::{CgroupVersion, GroupHome};
+use crate::profile::{BUILTIN, Profile};
+use crate::sandbox::Command;
+
+fn run_name() -> RunName {
+    RunName { name: "jail-1-2-3".to_owned(), number: 7 }
+}
+
+fn policy(profile: &str, patch: &str) -> Policy {
+    let mut merged = Profile::builtin(profile).unwrap();
+    merged.merge(Profile::parse("patch.toml", patch).unwrap());
+    Policy::new(&merged).unwrap()
+}
+
+fn plan(policy: &Policy, host: &Host) -> Result<Plan, Error> {
+    Plan::new(policy, host, &Command::new("python3").arg("script.py"), &run_name())
+}
+
+/// A root caller with cgroup v2 instead of v1, and a kernel with an older Landlock.
+fn made_v2() -> Host {
+    let mut host = Host::made();
+    host.landlock = Ok(2);
+    for home in host.cgroups.values_mut() {
+        *home =
+            Ok(GroupHome { version: CgroupVersion::V2, dir: "/sys/fs/cgroup/user.slice".into(), enable: Vec::new() });
+    }
+    host
+}
+
+fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("JAIL_BLESS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(expected == text, "{} differs from the plan; JAIL_BLESS=1 writes it anew:\n{text}", path.display());
+}
+
+#[test]
+fn every_shipped_profile_has_a_golden_plan_on_three_hosts() {
+    for builtin in BUILTIN {
+        let name = builtin.name;
+        let root = plan(&policy(name, ""), &Host::made()).unwrap();
+        golden(&format!("plan-{name}-root-v1.txt"), &root.to_string());
+        let user = plan(&policy(name, "allow_degraded = [\"cgroup\"]"), &Host::made_user()).unwrap();
+        golden(&format!("plan-{name}-user-degraded.txt"), &user.to_string());
+        let v2 = plan(&policy(name, ""), &made_v2()).unwrap();
+        golden(&format!("plan-{name}-root-v2.txt"), &v2.to_string());
+    }
+}
+
+#[test]
+fn a_layer_that_cannot_be_had_stops_the_run_unless_given_up_by_name() {
+    let error = plan(&policy("strict", ""), &Host::made_user()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(error.to_string(), "cgroup.memory cannot be enforced here: no group can be made: EACCES");
+    assert!(error.hint().unwrap().ends_with("--allow-degraded cgroup"), "{:?}", error.hint());
+
+    let mut host = Host::made();
+    host.landlock = Err(libc::ENOSYS);
+    let error = plan(&policy("strict", ""), &host).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "landlock cannot be enforced here: this kernel has no Landlock (it came with Linux 5.13, \
+         CONFIG_SECURITY_LANDLOCK)"
+    );
+    assert_eq!(error.hint(), Some("enable it in the kernel, or go without by name: --allow-degraded landlock"));
+    let without = plan(&policy("strict", "allow_degraded = [\"landlock\"]"), &host).unwrap();
+    assert!(!without.payload.iter().any(|op| matches!(op, Op::LandlockRestrict)));
+    assert!(matches!(without.fates.get(&Layer::Landlock), Some(Fate::GivenUp { .. })));
+}
+
+#[test]
+fn a_layer_that_can_be_had_is_applied_although_it_was_given_up() {
+    let given_up = plan(&policy("strict", "allow_degraded = [\"cgroup\", \"landlock\", \"seccomp\"]"), &Host::made());
+    let plain = plan(&policy("strict", ""), &Host::made()).unwrap();
+    assert_eq!(given_up.unwrap().to_string(), plain.to_string());
+}
+
+#[test]
+fn verify_refuses_a_wrong_order() {
+    let make = || plan(&policy("strict", ""), &Host::made()).unwrap();
+    assert_eq!(make().verify(), Ok(()));
+    let at = |ops: &[Op], is: fn(&Op) -> bool| ops.iter().position(is).unwrap();
+    type Break = fn(&mut Plan, &dyn Fn(&[Op], fn(&Op) -> bool) -> usize);
+    let breaks: [(Break, &str); 9] = [
+        (
+            |plan, at| {
+                let seccomp = at(&plan.payload, |op| matches!(op, Op::SetFilter { .. }));
+                plan.payload.insert(seccomp + 1, Op::NewSession);
+            },
+            "something but exec comes after the filter",
+        ),
+        (
+            |plan, at| {
+                let caps = at(&plan.init, |op| matches!(op, Op::DropCaps));
+                plan.init.swap(caps, caps - 1);
+            },
+            "a step needs a capability that is gone",
+        ),
+        (
+            |plan, _| {
+                let again = plan.init.iter().rposition(|op| matches!(op, Op::DieWithParent)).unwrap();
+                plan.init.remove(again);
+            },
+            "the parent-death signal is lost with the change of ids",
+        ),
+        (
+            |plan, at| {
+                let detach = at(&plan.init, |op| matches!(op, Op::DetachOldRoot));
+                plan.init.remove(detach);
+            },
+            "the old root is not detached once",
+        ),
+        (
+            |plan, at| {
+                let undumpable = at(&plan.init, |op| matches!(op, Op::Undumpable));
+                plan.init.swap(undumpable, undumpable + 1);
+            },
+            "init is dumpable when the payload is there",
+        ),
+        (
+            |plan, at| {
+                let restrict = at(&plan.payload, |op| matches!(op, Op::LandlockRestrict));
+                plan.payload.remove(restrict);
+            },
+            "a Landlock ruleset is made and not enforced",
+        ),
+        (|plan, _| plan.payload_filter.clear(), "a filter is empty"),
+        (
+            |plan, _| {
+                let release = plan.supervisor.len() - 1;
+                plan.supervisor.swap(release, release - 1);
+            },
+            "the child is released before its maps are written",
+        ),
+        (
+            |plan, at| {
+                let filter = at(&plan.init, |op| matches!(op, Op::SetFilter { .. }));
+                plan.init.swap(filter, filter + 1);
+            },
+            "the payload may go before init is shut in",
+        ),
+    ];
+    for (break_it, broken) in breaks {
+        let mut plan = make();
+        break_it(&mut plan, &at);
+        assert_eq!(plan.verify(), Err(broken));
+    }
+}
+
+mod random {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever a policy says, its plan is in order, or there is none.
+        #[test]
+        fn plans_of_random_settings_are_in_order(settings in crate::profile::tests::settings(), user: bool, v2: bool) {
+            let mut profile = Profile::builtin("strict").unwrap();
+            if let Ok(patch) = Profile::from_settings(settings) {
+                profile.merge(patch);
+            }
+            let Ok(policy) = Policy::new(&profile) else { return Ok(()) };
+            let host = if user { Host::made_user() } else if v2 { made_v2() } else { Host::made() };
+            if let Ok(plan) = plan(&policy, &host) {
+                prop_assert_eq!(plan.verify(), Ok(()));
+            }
+        }
+    }
+}
