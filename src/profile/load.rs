@@ -70,6 +70,10 @@ fn find(name_or_path: &str, base: &Path) -> Result<Source, String> {
     }
     for directory in directories() {
         let path = directory.join(format!("{name_or_path}.toml"));
+        // A directory that this user may not enter (HOME of somebody else, after su) holds none of theirs.
+        if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+            continue;
+        }
         match read(&path) {
             Ok(text) => return Ok(from_file(name_or_path, &path, text)),
             Err(Unreadable::Missing) => {}

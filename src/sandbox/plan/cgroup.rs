@@ -35,6 +35,14 @@ impl Groups {
         unique
     }
 
+    /// The files by which the child joins, in v1; in v2 it is born into its group.
+    pub(super) fn tasks_files(&self) -> Vec<PathBuf> {
+        if self.version != Some(CgroupVersion::V1) {
+            return Vec::new();
+        }
+        self.unique().into_iter().map(|dir| dir.join("tasks")).collect()
+    }
+
     pub(crate) fn dir(&self, controller: Controller) -> Option<&Path> {
         self.dirs.get(&controller).map(PathBuf::as_path)
     }
@@ -81,12 +89,7 @@ pub(super) fn groups(host: &Host, layers: &[Layer], name: &str) -> Groups {
 /// The supervisor's steps, in order: controllers enabled before the group is made, the group before its
 /// limits, the limits before anything is in it. For v1 the `tasks` files are opened into slots, by which
 /// the child joins; for v2 it is born into the group.
-pub(super) fn lower(
-    host: &Host,
-    policy: &Policy,
-    groups: &Groups,
-    mut slot: impl FnMut() -> Slot,
-) -> Vec<Step<HostOp>> {
+pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups, slots: &[Slot]) -> Vec<Step<HostOp>> {
     let mut steps = Vec::new();
     let mut push = |op, origin: &Origin| steps.push(Step { op, origin: origin.clone() });
     let homes: Vec<&GroupHome> =
@@ -137,10 +140,8 @@ pub(super) fn lower(
             limit(dir, "cpu.cfs_quota_us", quota.to_string(), false, origin);
         }
     }
-    if !v2 {
-        for dir in groups.unique() {
-            push(HostOp::OpenTasks { file: dir.join("tasks"), slot: slot() }, &Origin::Default);
-        }
+    for (file, slot) in groups.tasks_files().into_iter().zip(slots) {
+        push(HostOp::OpenTasks { file, slot: *slot }, &Origin::Default);
     }
     steps
 }

@@ -165,11 +165,10 @@ impl Plan {
         };
         let cgroup_steps = {
             let mut slots = Vec::new();
-            for _ in groups.unique() {
+            for _ in groups.tasks_files() {
                 slots.push(plan.slot()?);
             }
-            let mut slots = slots.into_iter();
-            cgroup::lower(host, policy, &groups, || slots.next().unwrap_or(Slot::ROOT))
+            cgroup::lower(host, policy, &groups, &slots)
         };
         plan.enter(&cgroup_steps, map, applied(Layer::CgroupCpu) || !groups.dirs.is_empty());
         mounts::lower(&mut plan, &view)?;

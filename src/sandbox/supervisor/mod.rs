@@ -429,8 +429,9 @@ impl Running {
         self.setup.child_us = micros(self.cloned.elapsed());
         self.setup_pipe = None;
         match record {
-            // Also the end of a child that was killed on the way, which did not get to exec.
-            None => self.ran = !self.killed,
+            // Init closes its end when it is shut in, the payload by its exec. It is also what is left when
+            // both are killed on the way: then init has ended as well.
+            None => self.ran = !self.killed && self.init_lives(),
             Some(Record::Failed { role, step, errno }) => {
                 self.failure = Some(self.explain(role, step, errno));
                 self.kill_all();
@@ -450,7 +451,15 @@ impl Running {
             && let Some(Record::Ended { status }) = Record::decode(&bytes)
         {
             self.status = Some(status);
+            // Init waits for a payload only after it has let it go.
+            self.ran |= self.failure.is_none();
         }
+    }
+
+    fn init_lives(&self) -> bool {
+        let Some(process) = &self.process else { return false };
+        let mut fds = [PollFd::new(process.pidfd.as_fd(), PollFlags::POLLIN)];
+        ppoll(&mut fds, Some(TimeSpec::nanoseconds(0)), None) == Ok(0)
     }
 
     fn read_signal(&mut self) -> Result<(), Error> {
@@ -518,10 +527,11 @@ impl Running {
         if let Some(samples) = &mut self.samples
             && now >= self.next_sample
         {
-            samples.take(init);
+            let limit = self.policy.limits.memory.value.0;
+            let limit = (!self.plan.applies(Layer::CgroupMemory)).then_some(limit);
+            let over = samples.take(init, limit);
             self.next_sample = now + SAMPLE;
-            let over = samples.memory_peak > self.policy.limits.memory.value.0;
-            if over && !self.plan.applies(Layer::CgroupMemory) {
+            if over {
                 self.end(Cause::SampledMemory);
             }
         }

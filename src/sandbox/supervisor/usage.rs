@@ -29,18 +29,20 @@ pub(super) fn moved(init: i32) -> Option<Moved> {
 pub(super) struct Samples {
     /// Most tasks at one moment, init included.
     pub(super) tasks_peak: u64,
-    /// Most resident memory at one moment, bytes; shared pages count once for each process.
+    /// Most resident memory at one moment, bytes. Pages that processes share count once for each of
+    /// them, unless the sum came near the limit and was then taken apart.
     pub(super) memory_peak: u64,
     /// Largest sum of CPU time seen, microseconds.
     pub(super) cpu_us: u64,
 }
 
 impl Samples {
-    /// Looks at init and its descendants. Nothing can leave the tree: orphans become init's children.
-    pub(super) fn take(&mut self, init: i32) {
+    /// Looks at init and its descendants, and says whether they use more memory than `limit`. Nothing
+    /// can leave the tree: orphans become init's children.
+    pub(super) fn take(&mut self, init: i32, limit: Option<u64>) -> bool {
         const MOST: usize = 4096;
         let (ticks, page) = (procfs::ticks_per_second(), procfs::page_size());
-        let (mut tasks, mut memory, mut cpu_ticks) = (0_u64, 0_u64, 0_u64);
+        let (mut tasks, mut resident, mut cpu_ticks) = (0_u64, 0_u64, 0_u64);
         let mut seen: BTreeMap<i32, ()> = BTreeMap::new();
         let mut todo = vec![init];
         while let Some(pid) = todo.pop() {
@@ -51,7 +53,7 @@ impl Samples {
             let Ok(process) = Process::new(pid) else { continue };
             let Ok(stat) = process.stat() else { continue };
             tasks += u64::try_from(stat.num_threads).unwrap_or(0);
-            memory += stat.rss.saturating_mul(page);
+            resident += stat.rss.saturating_mul(page);
             let waited = u64::try_from(stat.cutime.saturating_add(stat.cstime)).unwrap_or(0);
             cpu_ticks += stat.utime + stat.stime + waited;
             let Ok(threads) = process.tasks() else { continue };
@@ -62,7 +64,21 @@ impl Samples {
             }
         }
         self.tasks_peak = self.tasks_peak.max(tasks);
+        let mut memory = resident;
+        if limit.is_some_and(|limit| resident > limit) {
+            // Resident sizes are cheap to read and count shared pages once for each process; the shares
+            // are exact and walk every page table, so they are asked for only when it matters.
+            memory = seen.keys().map(|pid| share(*pid)).sum();
+        }
         self.memory_peak = self.memory_peak.max(memory);
         self.cpu_us = self.cpu_us.max(cpu_ticks.saturating_mul(1_000_000) / ticks.max(1));
+        limit.is_some_and(|limit| memory > limit)
     }
+}
+
+/// The process's share of its resident pages, bytes: Pss of /proc/PID/smaps_rollup. 0 for one that is
+/// gone, or whose memory is not ours to look at, as init's.
+fn share(pid: i32) -> u64 {
+    let rollup = Process::new(pid).and_then(|process| process.smaps_rollup());
+    rollup.map_or(0, |rollup| rollup.memory_map_rollup.iter().filter_map(|map| map.extension.map.get("Pss")).sum())
 }
