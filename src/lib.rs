@@ -12,4 +12,4 @@ pub use error::{Error, ErrorKind};
 pub use policy::Policy;
 pub use profile::{Profile, ProfileError};
 pub use report::Report;
-pub use sandbox::{Command, OutputMode, Plan, Running, Sandbox, Stdin};
+pub use sandbox::{Command, OutputMode, Plan, Running, Sandbox, Stdin, inherited_descriptor};

@@ -10,6 +10,7 @@ pub(crate) mod plan;
 mod supervisor;
 mod sys;
 
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 pub use command::{Command, OutputMode, Stdin};
@@ -18,8 +19,8 @@ pub use supervisor::Running;
 
 use crate::error::Error;
 use crate::host::Host;
-use crate::policy::Policy;
-use crate::report::{ProfileId, Report};
+use crate::policy::{Layer, Policy};
+use crate::report::{LayerStatus, Posture, ProfileId, Report};
 
 /// A policy on this host: what runs are started from. Cheap to keep, shared by any number of runs and
 /// threads.
@@ -70,8 +71,21 @@ impl Sandbox {
             Err(error) => {
                 let mut report = Report::from_error(&error, command.display());
                 report.profile = ProfileId { name: self.policy.name.clone(), digest: self.policy.digest() };
+                report.posture = self.posture_of_nothing(&error);
                 report
             }
+        }
+    }
+
+    /// No layer was applied, for nothing was started.
+    fn posture_of_nothing(&self, error: &Error) -> Posture {
+        let status =
+            LayerStatus { requested: true, reason: Some(format!("not started: {error}")), ..LayerStatus::default() };
+        Posture {
+            kernel: self.host.kernel.clone(),
+            landlock_abi: self.host.landlock.unwrap_or(0),
+            layers: Layer::ALL.into_iter().map(|layer| (layer.name().to_owned(), status.clone())).collect(),
+            degraded: Vec::new(),
         }
     }
 
@@ -81,6 +95,15 @@ impl Sandbox {
         let plan = Plan::new(&self.policy, &self.host, command, &name)?;
         supervisor::launch(&self.policy, plan, name, command, started)
     }
+}
+
+/// A copy of a descriptor that this process was started with, by its number: what a program needs that
+/// is told "write to descriptor 5" (`--report-fd 5`).
+///
+/// # Errors
+/// No such descriptor is open.
+pub fn inherited_descriptor(number: i32) -> std::io::Result<OwnedFd> {
+    sys::fd::duplicate(number).map_err(Into::into)
 }
 
 /// The Landlock ABI of this kernel, or the errno that says why there is none.

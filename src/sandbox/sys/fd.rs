@@ -180,6 +180,12 @@ pub(crate) fn loopback_up() -> Result<()> {
     result
 }
 
+/// fcntl(2), F_DUPFD_CLOEXEC: a copy of `fd`, numbered 3 or higher. EBADF: it is not open. Supervisor.
+pub(crate) fn duplicate(fd: Fd) -> Result<OwnedFd> {
+    // SAFETY: no pointers; whoever owns `fd` keeps it, the copy is ours.
+    unsafe { call(libc::SYS_fcntl, [int(fd), int(libc::F_DUPFD_CLOEXEC), 3, 0, 0, 0]) }.map(to_int).map(own)
+}
+
 /// For calls whose success says nothing more.
 pub(super) const fn drop_result(_: usize) {}
 

@@ -5,10 +5,11 @@
 //! Not for: the run itself (the library's).
 //! Runs in: the supervisor.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use jail::{Error, Policy, Report, Sandbox};
 
@@ -95,19 +96,12 @@ impl Sinks {
     }
 }
 
-/// Opens what a descriptor of ours refers to. Adopting the descriptor itself would take `unsafe`, for
-/// nobody vouches that it is nobody else's; opened anew, it is ours alone.
+/// A copy of a descriptor that we were given.
 fn inherited(number: u32) -> Result<File, String> {
-    let Ok(info) = fs::read_to_string(Path::new("/proc/self/fdinfo").join(number.to_string())) else {
-        return Err(format!("the descriptor is not open (write --report-fd {number} {number}>FILE)"));
-    };
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok()).unwrap_or_default();
-    // The two lowest bits are the access mode; 0 is read-only, on every architecture.
-    if flags & 0o3 == 0 {
-        return Err(format!("the descriptor is open for reading only (write {number}>FILE)"));
-    }
-    let path = Path::new("/proc/self/fd").join(number.to_string());
-    let file = OpenOptions::new().append(true).open(path);
-    file.map_err(|error| format!("cannot be written: {error} (use a file or a pipe)"))
+    let refuse = || format!("the descriptor is not open for writing (write --report-fd {number} {number}>FILE)");
+    let file = i32::try_from(number).ok().and_then(|number| jail::inherited_descriptor(number).ok());
+    let file = File::from(file.ok_or_else(refuse)?);
+    // Known now and not when the run is over.
+    let flags = fcntl(&file, FcntlArg::F_GETFL).map_err(|_errno| refuse())?;
+    if OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE == OFlag::O_RDONLY { Err(refuse()) } else { Ok(file) }
 }
