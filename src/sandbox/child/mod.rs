@@ -2,12 +2,12 @@
 //!
 //! For: carrying out a script, step by step, and saying in 16 bytes which step failed.
 //! Not for: deciding anything. What to do, in which order, with which flags was settled by the plan.
-//! Runs in: init (pid 1 of the jail) and the payload until its exec.
+//! Runs in: init (pid 1 of the jail) and the payload until its exec; [`hold`] in a process of its own.
 //!
 //! This code runs in a copy of a process whose other threads vanished wherever they stood, so it holds
 //! to the rules of a signal handler and more: no heap (nothing with a destructor), no locks, no panics
 //! (no indexing, no unwrap, no arithmetic that can overflow), no standard library that does any of it,
-//! no fallbacks. `scripts/check-child` walks the disassembly from [`run`] and demands exactly that.
+//! no fallbacks. `scripts/check-child` walks the disassembly from [`run`] and [`hold`] and demands exactly that.
 
 mod execute;
 mod init;
@@ -95,6 +95,15 @@ pub(crate) fn run(script: &Script<'_>, slots: &mut Slots) -> i32 {
         },
         Next::Step | Next::Leave => 0,
     }
+}
+
+/// Entry of the process that keeps a user namespace alive until the supervisor has a descriptor of it:
+/// waits for the end of the pipe behind `wait`. Its own copy of the other end would keep it waiting for
+/// ever, so that is closed first.
+#[inline(never)]
+pub(crate) fn hold(wait: Fd, release: Fd) -> i32 {
+    let mut byte = [0_u8; 1];
+    i32::from(fd::close(release).is_err() || fd::read(wait, &mut byte).is_err())
 }
 
 fn walk(script: &Script<'_>, ops: &[Op], role: Role, slots: &mut Slots, state: &mut init::State) -> Next {

@@ -203,15 +203,8 @@ fn make_id_map(uid: u32, gid: u32) -> Result<OwnedFd, Error> {
     let (wait, release) = pipe()?;
     let wait_raw = wait.as_raw_fd();
     let release_raw = release.as_raw_fd();
-    let holder = process::spawn(u64::from(libc::CLONE_NEWUSER.cast_unsigned()), None, || {
-        // Its own copy of the writing end would keep it waiting for ever.
-        if fd::close(release_raw).is_err() {
-            return 1;
-        }
-        let mut byte = [0_u8; 1];
-        i32::from(fd::read(wait_raw, &mut byte).is_err())
-    })
-    .map_err(clone_refused)?;
+    let namespace = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
+    let holder = process::spawn(namespace, None, || child::hold(wait_raw, release_raw)).map_err(clone_refused)?;
     let proc = format!("/proc/{}", holder.pid);
     let map = |file: &str, id: u32| {
         let path = format!("{proc}/{file}");
