@@ -296,7 +296,7 @@ pub struct LimitHit {
 /// What failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorInfo {
-    /// Which kind of thing: the [`ErrorKind`](crate::ErrorKind) in snake case.
+    /// Which kind of thing: the [`ErrorKind`] in snake case.
     pub kind: String,
     /// What, with the value.
     pub message: String,

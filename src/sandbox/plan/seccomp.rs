@@ -1,7 +1,7 @@
 //! The system call filter: from the words of a policy to rules, and from rules to classic BPF.
 //!
 //! For: what each call number answers (the reference semantics, [`Filter::decide`]), the program that the
-//! kernel runs ([`Filter::compile`]), and the same as text for people ([`Filter::table`]).
+//! kernel runs ([`Filter::compile`]), and the same as text for people (`Filter::table`, in tests).
 //! Not for: installing a filter (the child does that) or watching calls.
 //! Runs in: the supervisor, while a plan is made.
 //!

@@ -1,6 +1,6 @@
 //! Verdicts: from evidence to the one reason why a run ended.
 //!
-//! For: the precedence of DESIGN §5, as a function without side effects.
+//! For: the precedence of `DESIGN.md`, as a function without side effects.
 //! Not for: gathering evidence (the loop does) or words for people (the report's views).
 //! Runs in: the supervisor.
 
