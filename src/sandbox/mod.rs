@@ -3,7 +3,6 @@
 //! For: [`Sandbox`], [`Command`] and [`Running`], and behind them the plan, the child and the supervisor.
 //! Not for: text (profiles, reports in words): nothing here reads a profile.
 //! Runs in: the supervisor and the child; each module says which.
-#![doc = ""]
 #![doc = include_str!("DESIGN.md")]
 
 mod child;
