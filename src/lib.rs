@@ -126,3 +126,8 @@ pub use policy::Policy;
 pub use profile::{Profile, ProfileError};
 pub use report::Report;
 pub use sandbox::{Command, OutputMode, Plan, Running, Sandbox, Stdin, inherited_descriptor};
+
+/// Compiles and runs the README's example with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
