@@ -91,6 +91,17 @@ fn claim_lim_2_tasks_are_refused_at_exactly_the_limit() {
 }
 
 #[test]
+fn claim_lim_2_without_a_group_a_fork_bomb_still_meets_a_wall() {
+    // By RLIMIT_NPROC, which counts the user's tasks in this namespace: a backstop, not the limit.
+    let run = Jail::new().args(["--pids", "16"]).probe(["fork", "40"]);
+
+    assert_eq!(run.answer(), "errno EAGAIN 15");
+    // What was not measured is absent, never 0.
+    assert_ne!(run.field("/tasks/peak"), 0, "{run}");
+    run.assert_clean();
+}
+
+#[test]
 fn claim_lim_2_threads_are_tasks() {
     needs!(cgroup);
     let run = Jail::new().args(["--pids", "16"]).probe(["threads", "40"]);
@@ -199,8 +210,9 @@ fn claim_lim_5_the_cpu_rate_holds_the_tree_back() {
     assert!(run.number("/sched/throttled_ms") > 100, "{run}");
     assert!(run.hit("cpus"), "{run}");
 
-    let (free, run) = used("none");
-    assert!(free > 500, "{free} thousandths: {run}");
+    // How much it gets without a rate is up to the rest of the machine.
+    let (_free, run) = used("none");
+    assert_eq!(run.field("/sched/throttled_ms").as_u64().unwrap_or(0), 0, "{run}");
     assert!(!run.hit("cpus"), "{run}");
 }
 
