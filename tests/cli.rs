@@ -1,0 +1,754 @@
+//! The command line: exit codes, the words of messages, what passes through.
+//!
+//! For: everything that a person or a script sees of `jail` itself.
+//! Not for: what the sandbox holds back (see `claims`).
+//! Runs in: the test process.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Jail, Run, copy_program, validate};
+
+/// Exit code and stderr at once, word for word. Nothing may have gone to stdout.
+#[track_caller]
+fn assert_refused(run: &Run, code: i32, stderr: &str) {
+    assert_eq!((run.code, run.err().as_str(), run.out().as_str()), (Some(code), stderr, ""), "{run}");
+    run.assert_clean();
+}
+
+/// The interpreter that the issue names. A machine without it cannot test the main job, and must not pass.
+const PYTHON: &str = "/usr/bin/python3";
+
+#[track_caller]
+fn python() -> &'static str {
+    assert!(Path::new(PYTHON).exists(), "{PYTHON} is missing: these tests need it");
+    PYTHON
+}
+
+// ---- the main job
+
+#[test]
+fn a_script_runs_by_its_relative_path_with_imports_from_its_folder() {
+    python();
+    let jail = Jail::new()
+        .file("script.py", "import helper, sys\nprint(helper.greeting(), sys.argv[1:])\nsys.exit(4)\n")
+        .file("helper.py", "def greeting():\n    return 'hello'\n");
+
+    let run = jail.args(["--profile", "strict"]).run(["python3", "script.py", "-x", "--", "--profile"]);
+
+    assert_eq!(
+        (run.code, run.out().as_str(), run.err().as_str()),
+        (Some(4), "hello ['-x', '--', '--profile']", ""),
+        "{run}"
+    );
+    assert_eq!(run.verdict(), "nonzero_exit");
+    run.assert_clean();
+}
+
+#[test]
+fn strict_is_the_default_profile() {
+    let run = Jail::new().probe(["cwd"]);
+
+    assert_eq!(run.field("/profile/name"), "strict", "{run}");
+}
+
+#[test]
+fn the_run_subcommand_is_the_same() {
+    let jail = Jail::new().without_report();
+    let probe = jail.probe_path();
+
+    let run = jail.through(["/usr/bin/env"]).run(["--".as_ref(), probe.as_os_str(), "exit".as_ref(), "5".as_ref()]);
+    assert_eq!(run.code, Some(5), "{run}");
+
+    // With the subcommand first, as people write it.
+    let jail = Jail::new().without_report();
+    let script = "jail=$1; shift; exec \"$jail\" run \"$@\"";
+    let probe = jail.probe_path();
+    let run = jail.through(["/bin/sh", "-c", script, "sh"]).run([probe.as_os_str(), "exit".as_ref(), "6".as_ref()]);
+    assert_eq!(run.code, Some(6), "{run}");
+}
+
+#[test]
+fn a_program_may_be_called_like_a_subcommand() {
+    for name in ["plan", "run", "profile"] {
+        let jail = Jail::new();
+        copy_program(&jail.probe_path(), &jail.workspace().join(name));
+        let run = jail.run([&format!("./{name}"), "exit", "9"]);
+        assert_eq!(run.code, Some(9), "{run}");
+    }
+}
+
+#[test]
+fn options_end_at_the_program() {
+    let run = Jail::new().probe(["argv", "--memory", "512", "-p", "--", "", "with space", "*"]);
+
+    assert_eq!(run.stdout, b"--memory\x00512\0-p\0--\0\0with space\0*\0", "{run}");
+}
+
+#[test]
+fn stdin_comes_from_a_pipe() {
+    let run = Jail::new().stdin("one\ntwo\n").run([python(), "-c", "import sys; print(sys.stdin.read().split())"]);
+
+    assert_eq!(run.out(), "['one', 'two']", "{run}");
+}
+
+#[test]
+fn stdin_comes_from_a_redirected_file() {
+    let jail = Jail::new();
+    let input = jail.beside("input");
+    fs::write(&input, "from a file").unwrap();
+    let script = "file=$1; shift; exec \"$@\" <\"$file\"";
+
+    let run = jail.through(["/bin/sh", "-c", script, "sh", input.to_str().unwrap()]).probe(["stdin-cat"]);
+
+    assert_eq!((run.code, run.out().as_str()), (Some(0), "from a file"), "{run}");
+}
+
+#[test]
+fn stdin_comes_from_a_named_file() {
+    let jail = Jail::new();
+    let input = jail.beside("input");
+    fs::write(&input, "from a file").unwrap();
+
+    let run = jail.arg("--stdin").arg(&input).probe(["stdin-cat"]);
+
+    assert_eq!((run.code, run.out().as_str()), (Some(0), "from a file"), "{run}");
+}
+
+#[test]
+fn every_byte_passes_unchanged() {
+    let bytes: Vec<u8> = (0..=255).chain((0..=255).rev()).chain(*b"\0\0\r\n\xff\xfe").collect();
+
+    let run = Jail::new().stdin(bytes.clone()).probe(["stdin-cat", "1"]);
+    assert_eq!((run.stdout, run.stderr), (bytes.clone(), Vec::new()));
+
+    let run = Jail::new().stdin(bytes.clone()).probe(["stdin-cat", "2"]);
+    assert_eq!((run.stdout, run.stderr), (Vec::new(), bytes));
+}
+
+#[test]
+fn the_exit_code_passes_through() {
+    for code in [0, 1, 2, 3, 42, 64, 100, 123, 124, 125, 126, 127, 128, 130, 137, 153, 159, 200, 254, 255] {
+        let run = Jail::new().probe(["exit", &code.to_string()]);
+
+        assert_eq!(run.code, Some(code), "{run}");
+        assert_eq!(run.verdict(), if code == 0 { "ok" } else { "nonzero_exit" }, "{run}");
+        assert_eq!(run.field("/exit/code"), code, "{run}");
+        assert_eq!(run.err(), "", "nothing is said when the program ended by itself");
+    }
+}
+
+#[test]
+fn a_signal_of_its_own_is_128_and_its_number() {
+    for signal in [1, 2, 6, 9, 11, 13, 14, 15, 24] {
+        let run = Jail::new().probe(["raise", &signal.to_string()]);
+
+        assert_eq!((run.code, run.verdict()), (Some(128 + signal), "signaled"), "{run}");
+        assert_eq!(run.field("/exit/signal"), signal, "{run}");
+        assert_eq!(run.err(), "");
+    }
+}
+
+#[test]
+fn the_working_directory_is_the_workspace() {
+    let run = Jail::new().probe(["cwd"]);
+    let expected = format!("ok {}", run.workspace().display());
+    assert_eq!(run.answer(), expected);
+
+    let run = Jail::new().args(["--chdir", "/tmp"]).probe(["cwd"]);
+    assert_eq!(run.answer(), "ok /tmp");
+
+    let jail = Jail::new().arg("--no-workspace");
+    let bind = format!("{}:/opt/probe", jail.probe_path().display());
+    let run = jail.args(["--rx", &bind]).run(["/opt/probe", "cwd"]);
+    assert_eq!(run.answer(), "ok /home/jail");
+}
+
+#[test]
+fn a_workspace_can_be_named_from_elsewhere() {
+    let jail = Jail::new().cwd("/");
+    let workspace = jail.workspace().to_owned();
+
+    let run = jail.arg("--workspace").arg(&workspace).probe(["cwd"]);
+
+    assert_eq!(run.answer(), format!("ok {}", workspace.display()));
+}
+
+// ---- programs that cannot be started
+
+#[test]
+fn a_missing_program_is_127() {
+    let run = Jail::new().run(["no-such-program"]);
+
+    assert_eq!(run.verdict(), "exec_failed");
+    assert_refused(&run, 127, "jail: no-such-program: command not found in /usr/local/bin:/usr/bin:/bin\n");
+}
+
+#[test]
+fn a_missing_program_with_a_path_is_127() {
+    let run = Jail::new().run(["./no-such-program"]);
+
+    assert_refused(&run, 127, "jail: ./no-such-program: not found\n");
+}
+
+#[test]
+fn a_program_of_the_host_outside_the_view_is_127_and_says_what_to_add() {
+    let jail = Jail::new();
+    let tools = jail.beside("tools");
+    fs::create_dir(&tools).unwrap();
+    copy_program(&jail.probe_path(), &tools.join("mytool"));
+    let path = format!("{}:/usr/bin:/bin", tools.display());
+
+    let run = jail.env("PATH", path).run(["mytool", "exit", "0"]);
+
+    let tool = tools.join("mytool");
+    assert_refused(
+        &run,
+        127,
+        &format!(
+            "jail: mytool: is {} on this machine, which the jail does not show\n\
+             hint: show it with --rx {} and give its full path, or use a program below /usr\n",
+            tool.display(),
+            tools.display()
+        ),
+    );
+}
+
+#[test]
+fn the_hint_for_a_program_outside_the_view_works() {
+    let jail = Jail::new();
+    let tools = jail.beside("tools");
+    fs::create_dir(&tools).unwrap();
+    copy_program(&jail.probe_path(), &tools.join("mytool"));
+    let tool = tools.join("mytool");
+
+    let run = jail.arg("--rx").arg(&tools).run([tool.as_os_str(), "exit".as_ref(), "8".as_ref()]);
+
+    assert_eq!(run.code, Some(8), "{run}");
+}
+
+#[test]
+fn a_file_that_is_not_executable_is_126() {
+    let run = Jail::new().file("data.txt", "text").run(["./data.txt"]);
+
+    assert_eq!(run.verdict(), "exec_failed");
+    let path = run.workspace().join("data.txt");
+    assert_refused(
+        &run,
+        126,
+        &format!("jail: ./data.txt: not executable\nhint: chmod +x {}, or name its interpreter\n", path.display()),
+    );
+}
+
+#[test]
+fn a_script_whose_interpreter_is_not_in_the_view_says_so() {
+    let jail = Jail::new().file("script", "#!/opt/nowhere/python\n");
+    fs::set_permissions(jail.workspace().join("script"), fs::Permissions::from_mode(0o755)).unwrap();
+
+    let run = jail.run(["./script"]);
+
+    assert_refused(
+        &run,
+        127,
+        "jail: ./script: the interpreter or loader that it names is not in the view\n\
+         hint: look at its first line (#!) or at readelf -l, and show that path with --rx\n",
+    );
+}
+
+#[test]
+fn an_unreadable_script_is_the_programs_own_error() {
+    let jail = Jail::new().file("script.py", "print('never')\n");
+    fs::set_permissions(jail.workspace().join("script.py"), fs::Permissions::from_mode(0o000)).unwrap();
+
+    let run = jail.run([python(), "script.py"]);
+
+    assert_eq!((run.code, run.verdict()), (Some(2), "nonzero_exit"), "{run}");
+    assert!(run.err().contains("Permission denied"), "{run}");
+    assert!(!run.err().contains("jail:"), "{run}");
+}
+
+// ---- profiles and flags that mean nothing
+
+#[test]
+fn a_size_without_a_unit_is_refused() {
+    let run = Jail::new().args(["--memory", "512"]).probe(["cwd"]);
+
+    assert_refused(&run, 125, "jail: --memory 512: a size needs a unit: 512M is 512 MiB, 512B is 512 bytes\n");
+}
+
+#[test]
+fn a_duration_without_a_unit_is_refused() {
+    let run = Jail::new().args(["--timeout", "10"]).probe(["cwd"]);
+
+    assert_refused(
+        &run,
+        125,
+        "jail: --timeout 10: a duration needs a unit: 10s is 10 seconds, 10ms is 10 milliseconds\n",
+    );
+}
+
+#[test]
+fn an_unknown_value_of_a_flag_is_refused() {
+    let run = Jail::new().args(["--net", "maybe"]).probe(["cwd"]);
+
+    assert_refused(&run, 125, "jail: --net maybe: \"maybe\" is not a known value (write none, loopback, host)\n");
+}
+
+#[test]
+fn an_unknown_layer_is_refused() {
+    let run = Jail::new().args(["--allow-degraded", "landlok"]).probe(["cwd"]);
+
+    assert_refused(&run, 125, "jail: --allow-degraded landlok: \"landlok\" is not a layer (did you mean landlock?)\n");
+}
+
+#[test]
+fn an_unknown_flag_is_refused_with_a_suggestion() {
+    let run = Jail::new().args(["--memry", "64M"]).probe(["cwd"]);
+
+    assert_refused(&run, 125, "jail: --memry: no such option (did you mean --memory?)\n");
+}
+
+#[test]
+fn no_command_is_refused_with_the_usage() {
+    let run = Jail::strictly().without_report().run([""; 0]);
+
+    assert_eq!((run.code, run.out().as_str()), (Some(125), ""), "{run}");
+    assert!(run.err().starts_with("usage: jail [OPTIONS] [--] COMMAND [ARGS"), "{run}");
+}
+
+#[test]
+fn an_unknown_profile_is_refused_with_a_suggestion() {
+    let run = Jail::new().args(["--profile", "strct"]).probe(["cwd"]);
+
+    assert_refused(&run, 125, "jail: no profile is named \"strct\" (did you mean strict?)\n");
+}
+
+#[test]
+fn a_profile_is_never_looked_up_in_the_working_directory() {
+    let run = Jail::new().file("mine.toml", "extends = [\"strict\"]\n").args(["--profile", "mine"]).probe(["cwd"]);
+
+    assert_eq!(run.code, Some(125), "{run}");
+    assert!(run.err().contains("no profile is named \"mine\""), "{run}");
+}
+
+#[test]
+fn a_bad_profile_is_refused_with_file_and_line_for_each_violation() {
+    let jail = Jail::new();
+    let profile = jail.beside("bad.toml");
+    fs::write(&profile, "extends = [\"strict\"]\n[limits]\nmemry = \"1G\"\nwall = 30\n\n[net]\nmode = \"maybe\"\n")
+        .unwrap();
+
+    let run = jail.arg("--profile").arg(&profile).probe(["cwd"]);
+
+    let at = profile.display();
+    assert_refused(
+        &run,
+        125,
+        &format!(
+            "jail: {at}:3: limits.memry: unknown key (did you mean limits.memory?)\n\
+             jail: {at}:4: limits.wall: a duration needs a unit: 30s is 30 seconds, 30ms is 30 milliseconds\n\
+             jail: {at}:7: net.mode: \"maybe\" is not a known value (write none, loopback, host)\n"
+        ),
+    );
+}
+
+#[test]
+fn a_profile_from_a_file_is_applied_over_what_it_extends() {
+    let jail = Jail::new();
+    let profile = jail.beside("mine.toml");
+    fs::write(&profile, "extends = [\"strict\"]\n[limits]\nnofile = 33\n[env.set]\nFROM_PROFILE = \"yes\"\n").unwrap();
+
+    let run = jail.arg("-p").arg(&profile).args(["--nofile", "44"]).probe(["batch", "rlimits", "env"]);
+
+    let answer = run.answer();
+    assert!(answer.contains("nofile=44:44") && answer.contains("FROM_PROFILE=yes"), "{answer}");
+}
+
+// ---- things of the host that are not as needed
+
+#[test]
+fn a_missing_bind_source_is_refused() {
+    let jail = Jail::new();
+    let missing = jail.beside("missing");
+
+    let run = jail.arg("--ro").arg(&missing).probe(["cwd"]);
+
+    assert_refused(
+        &run,
+        125,
+        &format!(
+            "jail: --ro: cannot show {}: no such file or directory\n\
+             hint: make it, or take it out of the view (a profile can say optional = true)\n",
+            missing.display()
+        ),
+    );
+}
+
+#[test]
+fn the_root_is_no_workspace() {
+    let run = Jail::new().cwd("/").run(["/usr/bin/true"]);
+
+    assert_refused(
+        &run,
+        125,
+        "jail: / cannot be the workspace: it is the whole machine\n\
+         hint: cd into a project directory, or go without one: --no-workspace\n",
+    );
+}
+
+#[test]
+fn the_home_is_no_workspace() {
+    let jail = Jail::new();
+    let home = jail.workspace().to_owned();
+
+    let run = jail.env("HOME", &home).run(["/usr/bin/true"]);
+
+    assert_refused(
+        &run,
+        125,
+        &format!(
+            "jail: {0} is your home directory, which is not shown as a workspace by accident\n\
+             hint: cd into a project directory, or name it on purpose: --workspace {0}\n",
+            home.display()
+        ),
+    );
+}
+
+#[test]
+fn a_parent_of_the_home_is_no_workspace() {
+    let jail = Jail::new();
+    let workspace = jail.workspace().to_owned();
+    fs::create_dir(workspace.join("user")).unwrap();
+
+    let run = jail.env("HOME", workspace.join("user")).run(["/usr/bin/true"]);
+
+    assert_refused(
+        &run,
+        125,
+        &format!(
+            "jail: {0} holds your home directory, which is not shown as a workspace by accident\n\
+             hint: cd into a project directory, or name it on purpose: --workspace {0}\n",
+            workspace.display()
+        ),
+    );
+}
+
+#[test]
+fn the_home_can_be_named_on_purpose() {
+    let jail = Jail::new();
+    let home = jail.workspace().to_owned();
+
+    let run = jail.env("HOME", &home).arg("--workspace").arg(&home).probe(["exit", "0"]);
+
+    assert_eq!(run.code, Some(0), "{run}");
+}
+
+#[test]
+fn an_unwritable_report_is_refused_before_the_program_runs() {
+    let jail = Jail::new().without_report().args(["--workspace-access", "write"]);
+    let report = jail.beside("no-such-directory/report.json");
+    let marker = jail.workspace().join("marker");
+
+    let run = jail.arg("--report").arg(&report).probe(["create".as_ref(), marker.as_os_str()]);
+
+    assert!(!marker.exists());
+    assert_refused(
+        &run,
+        125,
+        &format!("jail: --report {}: cannot be written: no such file or directory\n", report.display()),
+    );
+}
+
+#[test]
+fn a_full_disk_for_the_report_is_said() {
+    let jail = Jail::new().without_report();
+
+    let run = jail.args(["--report", "/dev/full"]).probe(["exit", "0"]);
+
+    assert_eq!(run.code, Some(125), "{run}");
+    assert_eq!(run.err(), "jail: --report /dev/full: the report cannot be written: no space left on device\n");
+}
+
+#[test]
+fn a_report_descriptor_that_is_not_open_is_refused() {
+    let run = Jail::new().without_report().args(["--report-fd", "77"]).probe(["exit", "0"]);
+
+    assert_refused(&run, 125, "jail: --report-fd 77: the descriptor is not open (write --report-fd 77 77>FILE)\n");
+}
+
+#[test]
+fn the_report_goes_to_a_descriptor() {
+    let jail = Jail::new().without_report();
+    let report = jail.beside("report");
+    let script = "file=$1; shift; exec \"$@\" 7>\"$file\"";
+    let launcher = ["/bin/sh", "-c", script, "sh", report.to_str().unwrap()].map(str::to_owned);
+
+    let run = jail.through(launcher).args(["--report-fd", "7"]).probe(["exit", "3"]);
+
+    assert_eq!(run.code, Some(3), "{run}");
+    let report: Value = serde_json::from_slice(&fs::read(run.workspace().with_file_name("report")).unwrap()).unwrap();
+    validate(&report);
+    assert_eq!(report["exit"]["code"], 3);
+}
+
+#[test]
+fn a_missing_working_directory_is_refused_by_its_name() {
+    let run = Jail::new().args(["--chdir", "/nowhere"]).probe(["cwd"]);
+
+    assert_refused(
+        &run,
+        125,
+        "jail: --chdir /nowhere: there is no such directory in the jail\nhint: name one that the view shows\n",
+    );
+}
+
+#[test]
+fn a_working_directory_that_was_removed_is_said() {
+    let script = "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"";
+    let run = Jail::new().through(["/bin/sh", "-c", script, "sh"]).run(["/usr/bin/true"]);
+
+    assert_eq!(
+        (run.code, run.err().as_str()),
+        (
+            Some(125),
+            "jail: the current directory cannot be found: no such file or directory\n\
+             hint: cd into a directory that exists\n"
+        ),
+        "{run}"
+    );
+}
+
+#[test]
+fn an_option_for_the_workspaces_own_path_is_not_ignored() {
+    for flag in ["--rw", "--tmpfs"] {
+        let jail = Jail::new();
+        let workspace = jail.workspace().display().to_string();
+
+        let run = jail.args([flag, &workspace]).probe(["cwd"]);
+
+        assert_refused(
+            &run,
+            125,
+            &format!(
+                "jail: {flag}: {workspace} is the workspace\n\
+                 hint: say --workspace-access write, or --no-workspace\n"
+            ),
+        );
+    }
+}
+
+#[test]
+fn odd_standard_streams_are_no_trouble() {
+    // Closed, write-only, full.
+    let through = |script: &str| ["/bin/sh", "-c", script, "sh"].map(str::to_owned);
+    let run = Jail::new().through(through("exec \"$@\" <&-")).probe(["fds"]);
+    assert_eq!(run.answer(), "ok 0 1 2");
+
+    let run = Jail::new().through(through("exec \"$@\" >&-")).probe(["exit", "4"]);
+    assert_eq!(run.code, Some(4), "{run}");
+
+    let run = Jail::new().through(through("exec \"$@\" </")).probe(["exit", "4"]);
+    assert_refused(&run, 125, "jail: stdin is a directory\nhint: redirect it from a file\n");
+
+    let run = Jail::new().through(through("exec \"$@\" >/dev/full")).probe(["write-out", "100000"]);
+    assert_eq!((run.code, run.verdict()), (Some(125), "internal_error"), "{run}");
+    assert!(run.err().contains("jail: the program's output cannot be handed on: no space left on device\n"), "{run}");
+    run.assert_clean();
+}
+
+// ---- json
+
+#[test]
+fn json_prints_the_report_with_the_output_in_it() {
+    let run = Jail::new().without_report().arg("--json").run(["/bin/sh", "-c", "echo out; echo err >&2; exit 3"]);
+
+    assert_eq!((run.code, run.err().as_str()), (Some(3), ""), "{run}");
+    let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+    validate(&report);
+    assert_eq!(report["output"]["stdout"]["head"]["data"], "out\n");
+    assert_eq!(report["output"]["stderr"]["head"]["data"], "err\n");
+    assert_eq!(report["verdict"]["kind"], "nonzero_exit");
+}
+
+#[test]
+fn json_keeps_binary_output_in_base64() {
+    let run = Jail::new().without_report().arg("--json").stdin(*b"\xff\0\xfe").probe(["stdin-cat"]);
+
+    let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+    validate(&report);
+    assert_eq!(report["output"]["stdout"]["head"], serde_json::json!({"encoding": "base64", "data": "/wD+"}));
+    assert_eq!(report["output"]["stdout"]["total_bytes"], 3);
+}
+
+#[test]
+fn json_reports_a_refusal_too() {
+    let run = Jail::new().without_report().arg("--json").run(["no-such-program"]);
+
+    assert_eq!(run.code, Some(127), "{run}");
+    let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+    validate(&report);
+    assert_eq!(report["verdict"]["kind"], "exec_failed");
+    assert_eq!(report["error"]["kind"], "not_found");
+    assert_eq!(report["exit"], Value::Null);
+}
+
+#[test]
+fn the_report_says_what_was_in_force() {
+    let run = Jail::new().probe(["exit", "0"]);
+
+    let layers = run.field("/posture/layers").as_object().unwrap();
+    let names: Vec<&str> = layers.keys().map(String::as_str).collect();
+    let mut expected = [
+        "namespaces",
+        "rootfs",
+        "ids",
+        "caps",
+        "landlock",
+        "seccomp",
+        "cgroup.memory",
+        "cgroup.pids",
+        "cgroup.cpu",
+        "rlimits",
+        "net",
+    ];
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    for (name, layer) in layers {
+        let given_up = crate::support::degraded() && name.starts_with("cgroup.");
+        assert_eq!(layer["requested"], true, "{name}");
+        assert_eq!(layer["applied"], !given_up, "{name}");
+    }
+    for name in ["namespaces", "rootfs", "ids", "caps", "landlock", "seccomp"] {
+        assert_eq!(layers[name]["witnessed"], true, "{name}: {run}");
+    }
+    let degraded = run.field("/posture/degraded").as_array().unwrap().len();
+    assert_eq!(degraded, if crate::support::degraded() { 3 } else { 0 });
+}
+
+#[test]
+fn without_a_cgroup_the_run_is_refused_with_the_remedy() {
+    if !crate::support::degraded() {
+        return crate::support::leave_to_another_run("a caller without a cgroup");
+    }
+    let run = Jail::strictly().probe(["exit", "0"]);
+
+    assert_eq!((run.code, run.verdict()), (Some(125), "internal_error"), "{run}");
+    let err = run.err();
+    assert_eq!(err.lines().count(), 2, "{err}");
+    assert!(err.starts_with("jail: ") && err.contains("cgroup.memory"), "{err}");
+    assert!(err.lines().nth(1).unwrap().starts_with("hint: ") && err.contains("--allow-degraded cgroup"), "{err}");
+    run.assert_clean();
+}
+
+#[test]
+fn exhausted_namespaces_are_named() {
+    // In a user namespace of its own, where the caller may set this limit.
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let jail = Jail::strictly().args(["--allow-degraded", "cgroup"]);
+
+    let run = jail.through(["/usr/bin/unshare", "-Ur", "/bin/sh", "-c", script, "sh"]).probe(["exit", "0"]);
+
+    assert_eq!((run.code, run.verdict()), (Some(125), "internal_error"), "{run}");
+    let err = run.err();
+    assert!(err.starts_with("jail: cannot clone with namespaces: no space left on device\nhint: "), "{err}");
+    assert!(err.contains("user.max_user_namespaces") && err.lines().count() == 2, "{err}");
+    run.assert_clean();
+}
+
+// ---- plan and profile
+
+/// Runs `jail SUBCOMMAND …` in a fresh workspace.
+#[track_caller]
+fn subcommand(words: &[&str]) -> Run {
+    Jail::strictly().without_report().run(words)
+}
+
+#[test]
+fn plan_prints_the_steps_and_runs_nothing() {
+    let jail = Jail::strictly().without_report();
+    let marker = jail.workspace().join("marker");
+    let mut words = vec!["plan", "--workspace-access", "write"];
+    if crate::support::degraded() {
+        words.extend(["--allow-degraded", "cgroup"]);
+    }
+    words.extend(["./probe", "create", marker.to_str().unwrap()]);
+
+    let run = jail.run(words);
+
+    assert_eq!((run.code, run.err().as_str()), (Some(0), ""), "{run}");
+    assert!(!marker.exists());
+    let out = run.out();
+    for word in ["pivot_root", "landlock", "seccomp", "exec", "strict.toml:", "--workspace-access"] {
+        assert!(out.to_lowercase().contains(word), "{word} is not in {out}");
+    }
+    run.assert_clean();
+}
+
+#[test]
+fn profile_list_names_the_shipped_ones() {
+    let run = subcommand(&["profile", "list"]);
+
+    let out = run.out();
+    assert_eq!(run.code, Some(0), "{run}");
+    for name in ["strict", "judge", "build", "agent"] {
+        assert!(out.lines().any(|line| line.split_whitespace().next() == Some(name)), "{name} is not in {out}");
+    }
+}
+
+#[test]
+fn profile_show_prints_what_check_accepts() {
+    let shown = subcommand(&["profile", "show", "strict"]);
+    assert_eq!(shown.code, Some(0), "{shown}");
+    assert!(shown.out().contains("[limits]"), "{shown}");
+
+    let jail = Jail::strictly().without_report().file("copy.toml", &shown.stdout);
+    let run = jail.run(["profile", "check", "copy.toml"]);
+    assert_eq!(run.code, Some(0), "{run}");
+}
+
+#[test]
+fn profile_show_resolved_is_complete() {
+    let shown = subcommand(&["profile", "show", "judge", "--resolved"]);
+
+    assert_eq!(shown.code, Some(0), "{shown}");
+    assert!(!shown.out().lines().any(|line| line.starts_with("extends")), "{shown}");
+    let jail = Jail::strictly().without_report().file("copy.toml", &shown.stdout);
+    let run = jail.run(["profile", "check", "copy.toml"]);
+    assert_eq!(run.code, Some(0), "{run}");
+}
+
+#[test]
+fn profile_show_of_an_unknown_one_is_refused() {
+    let run = subcommand(&["profile", "show", "strct"]);
+
+    assert_refused(&run, 125, "jail: no profile is named \"strct\" (did you mean strict?)\n");
+}
+
+#[test]
+fn profile_check_lists_every_violation_with_file_and_line() {
+    let jail = Jail::strictly().without_report().file("bad.toml", "[limits]\nmemory = 512\npids = \"x\"\n");
+
+    let run = jail.run(["profile", "check", "bad.toml"]);
+
+    assert_eq!((run.code, run.err().as_str()), (Some(1), ""), "{run}");
+    let out = run.out();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 2, "{run}");
+    assert!(lines[0].starts_with("bad.toml:2: limits.memory: ") && lines[0].contains("512M"), "{run}");
+    assert!(lines[1].starts_with("bad.toml:3: limits.pids: "), "{run}");
+}
+
+#[test]
+fn the_version_and_the_help_go_to_stdout() {
+    let run = subcommand(&["--version"]);
+    assert_eq!((run.code, run.out()), (Some(0), format!("jail {}", env!("CARGO_PKG_VERSION"))), "{run}");
+
+    let run = subcommand(&["--help"]);
+    assert_eq!((run.code, run.err().as_str()), (Some(0), ""), "{run}");
+    for flag in ["--profile", "--memory", "--timeout", "--workspace", "--report", "--json"] {
+        assert!(run.out().contains(flag), "{flag} is not in {run}");
+    }
+}

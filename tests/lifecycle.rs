@@ -1,0 +1,283 @@
+//! How runs end, and that within a second nothing of them is left.
+//!
+//! For: timeouts, signals to `jail`, programs that resist, descriptors that are held, and many runs in a row.
+//! Not for: the limits themselves (see `claims::limits`).
+//! Runs in: the test process.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::support::{Jail, needs};
+
+/// Longest that an ending may take, by the promise.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// The lines of `jail` for a run that the caller ended.
+#[track_caller]
+fn cancel(signal: Signal, verb: &[&str], code: i32) {
+    let mut live = Jail::new().start_probe(verb);
+    live.wait_ready();
+    assert!(!live.inside().is_empty(), "the check for leftovers must see what runs");
+    let sent = Instant::now();
+
+    live.signal(signal);
+    let run = live.wait();
+
+    assert!(sent.elapsed() < PROMPT, "{:?}: {run}", sent.elapsed());
+    assert_eq!((run.code, run.verdict()), (Some(code), "cancelled"), "{run}");
+    let start = format!("jail: cancelled by {} after ", signal.as_str());
+    assert!(run.err().starts_with(&start) && run.err().lines().count() == 1, "{}", run.err());
+    run.assert_clean();
+}
+
+#[test]
+fn interrupt_ends_the_run() {
+    cancel(Signal::SIGINT, &["sleep", "30000"], 130);
+}
+
+#[test]
+fn terminate_ends_the_run() {
+    cancel(Signal::SIGTERM, &["sleep", "30000"], 143);
+}
+
+#[test]
+fn interrupt_ends_a_program_that_ignores_every_signal() {
+    cancel(Signal::SIGINT, &["sigignore"], 130);
+}
+
+#[test]
+fn terminate_ends_a_program_that_stopped_itself() {
+    cancel(Signal::SIGTERM, &["stop"], 143);
+}
+
+#[test]
+fn terminate_ends_a_program_in_a_session_of_its_own() {
+    cancel(Signal::SIGTERM, &["setsid", "30000"], 143);
+}
+
+/// A run that the wall time ends.
+#[track_caller]
+fn time_out(verb: &[&str]) {
+    let run = Jail::new().args(["--timeout", "500ms"]).probe(verb);
+
+    assert_eq!((run.code, run.verdict()), (Some(124), "wall_time"), "{run}");
+    assert!(run.elapsed < Duration::from_millis(500) + PROMPT, "{run}");
+    run.assert_clean();
+}
+
+#[test]
+fn timeout_ends_a_sleeping_program() {
+    time_out(&["sleep", "30000"]);
+}
+
+#[test]
+fn timeout_ends_a_program_that_ignores_every_signal() {
+    time_out(&["sigignore"]);
+}
+
+#[test]
+fn timeout_ends_a_program_that_stopped_itself() {
+    time_out(&["stop"]);
+}
+
+#[test]
+fn timeout_ends_a_program_that_closed_its_outputs() {
+    time_out(&["closeout", "30000"]);
+}
+
+#[test]
+fn timeout_ends_a_program_in_a_session_of_its_own() {
+    time_out(&["setsid", "30000"]);
+}
+
+#[test]
+fn closed_outputs_are_not_the_end() {
+    let run = Jail::new().probe(["closeout", "700"]);
+
+    assert_eq!((run.code, run.verdict()), (Some(0), "ok"), "{run}");
+    assert!(run.number("/time/wall_ms") >= 700, "{run}");
+    run.assert_clean();
+}
+
+#[test]
+fn an_orphan_that_holds_the_output_does_not_hold_the_caller() {
+    let run = Jail::new().probe(["daemon", "30000"]);
+
+    assert_eq!((run.code, run.out().as_str()), (Some(0), "ok left"), "{run}");
+    assert!(run.elapsed < Duration::from_secs(2), "{run}");
+    assert!(!run.held, "{run}");
+    run.assert_clean();
+}
+
+#[test]
+fn killing_jail_kills_everything_inside() {
+    let mut live = Jail::new().start_probe(["sleep", "30000"]);
+    live.wait_ready();
+    let inside = live.inside();
+    assert_eq!(inside.len(), 2, "init and the payload");
+
+    live.signal(Signal::SIGKILL);
+    let run = live.wait();
+
+    assert_eq!((run.code, run.signal), (None, Some(9)), "{run}");
+    run.assert_clean();
+    assert!(inside.iter().all(|pid| !PathBuf::from(format!("/proc/{pid}/root/usr")).exists()), "{inside:?}");
+}
+
+#[test]
+fn killing_jail_kills_a_program_that_ignores_every_signal() {
+    let mut live = Jail::new().start_probe(["sigignore"]);
+    live.wait_ready();
+
+    live.signal(Signal::SIGKILL);
+
+    live.wait().assert_clean();
+}
+
+/// The directories of a process's cgroups on this host, those of the caller itself not among them.
+fn cgroup_directories(pid: i32) -> BTreeSet<PathBuf> {
+    let groups = |pid: &str| -> BTreeSet<String> {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        text.lines().filter_map(|line| Some(line.splitn(3, ':').nth(2)?.to_owned())).collect()
+    };
+    let own = groups("self");
+    let names = groups(&pid.to_string());
+    let names = names.difference(&own).filter_map(|path| path.rsplit('/').find(|part| !part.is_empty()));
+    names.flat_map(crate::support::cgroups).collect()
+}
+
+#[test]
+fn the_groups_of_a_killed_jail_are_swept_by_the_next_run() {
+    needs!(cgroup);
+    let mut live = Jail::new().start_probe(["sleep", "30000"]);
+    live.wait_ready();
+    let groups: BTreeSet<PathBuf> = live.inside().into_iter().flat_map(cgroup_directories).collect();
+    assert!(!groups.is_empty(), "the run has no group of its own");
+    live.signal(Signal::SIGKILL);
+    live.wait().assert_clean();
+
+    let run = Jail::new().probe(["cwd"]);
+
+    assert_eq!(run.code, Some(0), "{run}");
+    run.assert_clean();
+    let left: Vec<_> = groups.iter().filter(|path| path.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_group_of_a_running_jail_is_not_swept() {
+    needs!(cgroup);
+    let mut live = Jail::new().start_probe(["sleep", "30000"]);
+    live.wait_ready();
+    let groups: BTreeSet<PathBuf> = live.inside().into_iter().flat_map(cgroup_directories).collect();
+
+    assert_eq!(Jail::new().probe(["cwd"]).code, Some(0));
+
+    assert!(live.running());
+    assert!(!groups.is_empty() && groups.iter().all(|path| path.exists()), "{groups:?}");
+    live.signal(Signal::SIGTERM);
+    live.wait().assert_clean();
+}
+
+#[test]
+fn a_reader_that_does_not_read_holds_the_program_back_and_the_clock_goes_on() {
+    let jail = Jail::new().args(["--timeout", "1s", "--output-limit", "none"]);
+    let started = Instant::now();
+    let mut live = jail.start_unread(["/usr/bin/yes"]);
+    while live.running() && started.elapsed() < Duration::from_secs(5) {
+        thread::sleep(Duration::from_millis(10));
+    }
+
+    assert!(started.elapsed() < Duration::from_secs(1) + PROMPT, "{:?}", started.elapsed());
+    let run = live.wait();
+    assert_eq!((run.code, run.verdict()), (Some(124), "wall_time"), "{run}");
+    assert!(run.stdout.len() < 4 << 20, "{} bytes went somewhere unread", run.stdout.len());
+    run.assert_clean();
+}
+
+#[test]
+fn a_slow_reader_gets_every_byte() {
+    let jail = Jail::new().args(["--output-limit", "none"]);
+    let mut live = jail.start_unread(["/bin/sh", "-c", "head -c 3000000 /dev/zero"]);
+    thread::sleep(Duration::from_millis(700));
+    assert!(live.running(), "the pipes are full, so the program must wait");
+
+    live.read();
+    let run = live.wait();
+
+    assert_eq!((run.code, run.stdout.len()), (Some(0), 3_000_000), "{}", run.err());
+    assert!(run.stdout.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn input_that_is_never_read_hinders_nobody() {
+    let run = Jail::new().stdin(vec![b'x'; 2 << 20]).probe(["exit", "3"]);
+
+    assert_eq!((run.code, run.verdict()), (Some(3), "nonzero_exit"), "{run}");
+    assert!(run.elapsed < Duration::from_secs(2), "{run}");
+    run.assert_clean();
+}
+
+#[test]
+fn input_of_megabytes_arrives() {
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|index| index.to_le_bytes()[0] ^ index.to_le_bytes()[1]).collect();
+
+    let run = Jail::new().stdin(bytes.clone()).probe(["stdin-cat"]);
+
+    assert_eq!(run.code, Some(0), "{}", run.err());
+    assert!(run.stdout == bytes, "{} bytes came back", run.stdout.len());
+}
+
+#[test]
+fn output_streams_through_as_it_comes() {
+    let mut live = Jail::new().start(["/bin/sh", "-c", "echo first; sleep 2; echo second"]);
+    let started = Instant::now();
+    live.wait_for(b"first\n");
+
+    assert!(started.elapsed() < Duration::from_millis(1500), "{:?}", started.elapsed());
+    assert!(live.running());
+    let run = live.wait();
+    assert_eq!(run.out(), "first\nsecond", "{run}");
+}
+
+#[test]
+fn a_caller_that_closes_the_output_is_survived() {
+    let mut live = Jail::new().start_unread(["/bin/sh", "-c", "while :; do echo line || exit 5; done"]);
+    let mut first = [0; 64];
+    let count = live.take_stdout().read(&mut first).unwrap();
+    assert!(count > 0);
+    // The reader is gone now: the program gets SIGPIPE or EPIPE as it would without jail.
+    let run = live.wait();
+
+    assert!(matches!(run.code, Some(5 | 141)), "{run}");
+    assert!(run.elapsed < Duration::from_secs(5), "{run}");
+    run.assert_clean();
+}
+
+#[test]
+fn twenty_runs_in_a_row_leave_no_trace() {
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count();
+    let before = mounts();
+    for round in 0..20 {
+        let run = Jail::new().probe(["exit", "0"]);
+        assert_eq!(run.code, Some(0), "round {round}: {run}");
+        run.assert_clean();
+    }
+    assert_eq!(mounts(), before);
+}
+
+#[test]
+fn runs_side_by_side_do_not_disturb_each_other() {
+    let runs: Vec<_> = (0..6).map(|code| (code, Jail::new().start_probe(["exit", &code.to_string()]))).collect();
+    for (code, live) in runs {
+        let run = live.wait();
+        assert_eq!(run.code, Some(code), "{run}");
+        run.assert_clean();
+    }
+}
