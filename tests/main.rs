@@ -19,3 +19,4 @@ mod claims;
 mod cli;
 mod library;
 mod lifecycle;
+mod security;
