@@ -4,6 +4,8 @@
 //! Not for: printing (the `jail` command does that) or deciding what to do.
 //! Runs in: the supervisor. The child has no errors but a step number and an errno.
 
+use std::io;
+
 use crate::profile::ProfileError;
 
 /// What kind of thing failed. Decides the exit code.
@@ -127,6 +129,18 @@ impl Error {
             | ErrorKind::Internal => 125,
         }
     }
+}
+
+/// A system error in the words of the C library, in lower case and without its number: what messages say
+/// behind the object and the value.
+#[must_use]
+pub fn describe(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), describe_errno)
+}
+
+/// The same for a bare number.
+pub(crate) fn describe_errno(errno: i32) -> String {
+    nix::errno::Errno::from_raw(errno).desc().to_lowercase()
 }
 
 impl From<ProfileError> for Error {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, describe, describe_errno};
 use crate::sandbox::landlock_abi;
 
 /// Facts about this machine and this caller. Probe it once and keep it: it says nothing about a run.
@@ -181,7 +181,7 @@ impl Host {
             .map_err(|errno| Error::new(ErrorKind::Internal, "uname").with_errno(errno as i32))?;
         let env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
         let cwd = std::env::current_dir().map_err(|error| {
-            Error::new(ErrorKind::Usage, format!("the current directory cannot be found: {error}"))
+            Error::new(ErrorKind::Usage, format!("the current directory cannot be found: {}", describe(&error)))
                 .with_hint("cd into a directory that exists")
         })?;
         Ok(Self {
@@ -205,7 +205,7 @@ impl Host {
 
 fn read(path: &str) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|error| {
-        Error::new(ErrorKind::Unsupported, format!("cannot read {path}: {error}"))
+        Error::new(ErrorKind::Unsupported, format!("cannot read {path}: {}", describe(&error)))
             .with_hint("jail needs a proc file system at /proc")
     })
 }
@@ -336,9 +336,12 @@ fn own_group(cgroup: &str, controller: Option<Controller>) -> Option<&str> {
 fn writable(dir: PathBuf, controller: Controller) -> Result<PathBuf, String> {
     match access(&dir, AccessFlags::W_OK | AccessFlags::X_OK) {
         Ok(()) => Ok(dir),
-        Err(errno) => {
-            Err(format!("no group with the {} controller can be made in {}: {errno}", controller.name(), dir.display()))
-        }
+        Err(errno) => Err(format!(
+            "no group with the {} controller can be made in {}: {}",
+            controller.name(),
+            dir.display(),
+            describe_errno(errno as i32)
+        )),
     }
 }
 
@@ -376,8 +379,9 @@ fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
             wanted.name()
         ));
     }
-    access(&dir.join("cgroup.subtree_control"), AccessFlags::W_OK)
-        .map_err(|errno| format!("{}: {errno}", dir.join("cgroup.subtree_control").display()))?;
+    access(&dir.join("cgroup.subtree_control"), AccessFlags::W_OK).map_err(|errno| {
+        format!("{}: {}", dir.join("cgroup.subtree_control").display(), describe_errno(errno as i32))
+    })?;
     Ok(GroupHome { version: CgroupVersion::V2, dir, enable: vec![wanted] })
 }
 

@@ -121,7 +121,7 @@ mod host;
 pub mod report;
 mod sandbox;
 
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, describe};
 pub use policy::Policy;
 pub use profile::{Profile, ProfileError};
 pub use report::Report;

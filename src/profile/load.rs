@@ -113,7 +113,7 @@ fn read(path: &Path) -> Result<String, Unreadable> {
         if error.kind() == std::io::ErrorKind::NotFound {
             Unreadable::Missing
         } else {
-            Unreadable::Other(format!("cannot be read: {error}"))
+            Unreadable::Other(format!("cannot be read: {}", crate::error::describe(&error)))
         }
     };
     let mut text = String::new();

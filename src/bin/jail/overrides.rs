@@ -100,7 +100,9 @@ pub(crate) fn connect(command: Command, args: &IoArgs) -> Result<Command, Error>
     let stdin = match &args.stdin {
         Some(path) => {
             let place = path.display();
-            let refuse = |error| Error::usage(format!("--stdin {place}: cannot be read: {error}"));
+            let refuse = |error: std::io::Error| {
+                Error::usage(format!("--stdin {place}: cannot be read: {}", jail::describe(&error)))
+            };
             Stdin::File(Arc::new(File::open(path).map_err(refuse)?.into()))
         }
         None => Stdin::Inherit,

@@ -8,6 +8,8 @@
 
 use std::io::{self, Write};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
 use jail::{Error, ProfileError, Report};
 
 use crate::FAILED;
@@ -23,7 +25,7 @@ more: jail --help";
 pub(crate) fn result(text: &str) -> u8 {
     match write(&mut io::stdout().lock(), text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            problem(&format!("stdout cannot be written: {error}"), None);
+            problem(&format!("stdout cannot be written: {}", jail::describe(&error)), None);
             FAILED
         }
         Ok(()) | Err(_) => 0,
@@ -43,9 +45,35 @@ fn write(to: &mut dyn Write, text: &str) -> io::Result<()> {
     to.flush()
 }
 
-/// Prints help, the version, or what is wrong with the flags.
+/// Prints help, the version, or what is wrong with the flags, in the form of every other error.
 pub(crate) fn usage(answer: &clap::Error) {
-    let _written = answer.print();
+    let kind = answer.kind();
+    if !answer.use_stderr() || kind == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // A reader that went away is no error.
+        let _written = answer.print();
+        return;
+    }
+    let words = |kind| match answer.get(kind) {
+        Some(ContextValue::String(word)) => word.clone(),
+        Some(ContextValue::Strings(words)) => words.join(", "),
+        _ => String::new(),
+    };
+    let (argument, value) = (words(ContextKind::InvalidArg), words(ContextKind::InvalidValue));
+    // Clap names the option with its placeholder: `--net <MODE>`.
+    let option = argument.split(' ').next().unwrap_or_default();
+    let text = if kind == ErrorKind::InvalidValue && value.is_empty() {
+        format!("{option}: a value is missing")
+    } else if kind == ErrorKind::InvalidValue {
+        format!("{option} {value}: {value:?} is not a known value (write {})", words(ContextKind::ValidValue))
+    } else if kind == ErrorKind::UnknownArgument {
+        let similar = words(ContextKind::SuggestedArg);
+        let hint = if similar.is_empty() { "see jail --help".to_owned() } else { format!("did you mean {similar}?") };
+        format!("{option}: no such option ({hint})")
+    } else {
+        // Its first line says it all; the rest is usage.
+        answer.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    };
+    problem(&text, None);
 }
 
 /// Prints what to type, when nothing was.

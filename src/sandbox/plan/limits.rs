@@ -10,7 +10,10 @@ use crate::policy::{Origin, Policy};
 use super::op::Op;
 
 /// One op a limit; soft and hard are the same, so that a program cannot raise what it has.
-pub(super) fn lower(policy: &Policy, hard_limits: &BTreeMap<u32, u64>) -> Vec<(Op, Origin)> {
+///
+/// `counted` says that a cgroup counts the tasks: then its counter of refused forks has to be the one that
+/// is met, and the limit here is out of its way.
+pub(super) fn lower(policy: &Policy, hard_limits: &BTreeMap<u32, u64>, counted: bool) -> Vec<(Op, Origin)> {
     let limits = &policy.limits;
     let mut ops = Vec::new();
     let mut push = |resource: u32, value: u64, origin: &Origin| {
@@ -30,7 +33,8 @@ pub(super) fn lower(policy: &Policy, hard_limits: &BTreeMap<u32, u64>) -> Vec<(O
     }
     // A backstop: since Linux 5.14 it counts the tasks of this uid in this user namespace, that is, of
     // this jail. One more for init.
-    push(libc::RLIMIT_NPROC, u64::from(limits.pids.value) + 1, &limits.pids.origin);
+    let room = if counted { 32 } else { 0 };
+    push(libc::RLIMIT_NPROC, u64::from(limits.pids.value) + 1 + room, &limits.pids.origin);
     push(libc::RLIMIT_MSGQUEUE, 819_200, &Origin::Default);
     push(libc::RLIMIT_NICE, 0, &Origin::Default);
     push(libc::RLIMIT_RTPRIO, 0, &Origin::Default);

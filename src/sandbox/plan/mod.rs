@@ -152,6 +152,15 @@ impl Plan {
             (None, Some(workspace), Workspace::Read | Workspace::Write) => workspace.value.clone(),
             (None, _, _) => PathBuf::from(view::HOME),
         };
+        if let (Some(dir), view::Inside::Missing | view::Inside::File { .. } | view::Inside::Other) =
+            (command.chdir(), view.find_inside(&cwd))
+        {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("--chdir {}: there is no such directory in the jail", dir.display()),
+            )
+            .with_hint("name one that the view shows"));
+        }
         let exec = exec::block(policy, host, &view, command, &cwd)?;
 
         let mut plan = Lowering {
@@ -174,7 +183,7 @@ impl Plan {
         mounts::lower(&mut plan, &view)?;
         plan.surroundings();
         plan.init_confines_itself(applied(Layer::Landlock), applied(Layer::Seccomp));
-        plan.payload_script(&view, &cwd, applied(Layer::Landlock), applied(Layer::Seccomp));
+        plan.payload_script(&view, &cwd, applied);
 
         let into = if groups.version == Some(crate::host::CgroupVersion::V2) {
             groups.unique().first().map(|dir| (*dir).to_owned())
@@ -431,7 +440,9 @@ impl Lowering<'_> {
     }
 
     /// From the payload's clone to its exec.
-    fn payload_script(&mut self, view: &view::View, cwd: &Path, landlock: bool, seccomp: bool) {
+    fn payload_script(&mut self, view: &view::View, cwd: &Path, applied: impl Fn(Layer) -> bool) {
+        let (landlock, seccomp, counted) =
+            (applied(Layer::Landlock), applied(Layer::Seccomp), applied(Layer::CgroupPids));
         let default = Origin::Default;
         // Out of the caller's session: no terminal to push input into, no signals from its keyboard.
         self.payload(Op::NewSession, &default);
@@ -454,7 +465,7 @@ impl Lowering<'_> {
         self.payload(Op::ExpectIds { uid: ids::INSIDE, gid: ids::INSIDE }, &default);
         self.payload(Op::ExpectNoPrivileges { probe: CAP_SYS_ADMIN }, &default);
         // After the rules were opened: the limit on open files must not hit the set-up.
-        for (op, origin) in limits::lower(self.policy, &self.host.hard_limits) {
+        for (op, origin) in limits::lower(self.policy, &self.host.hard_limits, counted) {
             self.payload(op, &origin);
         }
         self.payload(Op::ResetSignals { ignored: self.host.ignored_signals }, &default);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, describe_errno};
 use crate::host::{Files, Found, Host, Kind};
 use crate::policy::{Access, Located, Origin, Policy, Workspace};
 
@@ -83,7 +83,12 @@ impl View {
         };
         if let (Some(path), Some(access)) = (workspace, access) {
             let found = find(&host.files, &path.value, &path.origin)?;
-            parts.retain(|part| part.dest != found.path);
+            if let Some(part) = parts.iter().find(|part| part.dest == found.path) {
+                let problem = format!("{}: {} is the workspace", part.origin, found.path.display());
+                return Err(
+                    Error::new(ErrorKind::Usage, problem).with_hint("say --workspace-access write, or --no-workspace")
+                );
+            }
             let dest = found.path.clone();
             let origin = policy.workspace.origin.clone();
             parts.push(Part { dest, shows: Shows::Bind { found, access, callers: true }, origin });
@@ -273,8 +278,7 @@ fn resolve(
 fn find(files: &Files, source: &Path, origin: &Origin) -> Result<Found, Error> {
     files.find(source).map_err(|error| {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        let what = nix::errno::Errno::from_raw(errno).desc().to_lowercase();
-        Error::new(ErrorKind::Profile, format!("{origin}: cannot show {}: {what}", source.display()))
+        Error::new(ErrorKind::Profile, format!("{origin}: cannot show {}: {}", source.display(), describe_errno(errno)))
             .with_errno(errno)
             .with_hint("make it, or take it out of the view (a profile can say optional = true)")
     })

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, describe_errno};
 use crate::host::{Host, Kind};
 use crate::policy::{Located, Origin, Policy, Workspace};
 use crate::sandbox::Command;
@@ -33,8 +33,7 @@ pub(super) fn choose(policy: &Policy, host: &Host, command: &Command) -> Result<
     let shown = path.display();
     let found = host.files.find(&path).map_err(|error| {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        let what = nix::errno::Errno::from_raw(errno).desc().to_lowercase();
-        Error::new(ErrorKind::Usage, format!("workspace {shown}: {what}")).with_errno(errno)
+        Error::new(ErrorKind::Usage, format!("workspace {shown}: {}", describe_errno(errno))).with_errno(errno)
     })?;
     if found.kind != Kind::Dir {
         return Err(Error::new(ErrorKind::Usage, format!("workspace {shown}: not a directory")));

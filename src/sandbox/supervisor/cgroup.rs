@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, describe};
 use crate::host::{CgroupVersion, Controller};
 use crate::sandbox::plan::cgroup::Groups;
 
@@ -193,10 +193,8 @@ pub(super) fn write(file: &Path, value: &str) -> io::Result<()> {
 }
 
 pub(super) fn refused(what: &str, path: &Path, error: &io::Error) -> Error {
-    let errno = error.raw_os_error().unwrap_or(libc::EIO);
-    let desc = nix::errno::Errno::from_raw(errno).desc().to_lowercase();
-    Error::new(ErrorKind::Setup, format!("cannot {what} {}: {desc}", path.display()))
-        .with_errno(errno)
+    Error::new(ErrorKind::Setup, format!("cannot {what} {}: {}", path.display(), describe(error)))
+        .with_errno(error.raw_os_error().unwrap_or(libc::EIO))
         .with_hint("the cgroup tree is not the caller's to change; --allow-degraded cgroup goes without its limits")
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{pipe2, read, write};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, describe_errno};
 use crate::host::Found;
 use crate::sandbox::child::record::{self, Record};
 use crate::sandbox::child::{self, Slots};
@@ -65,8 +65,7 @@ impl Inherited {
 }
 
 fn failed(what: &str, errno: Errno) -> Error {
-    let desc = nix::errno::Errno::from_raw(errno.0).desc().to_lowercase();
-    Error::new(ErrorKind::Setup, format!("cannot {what}: {desc}")).with_errno(errno.0)
+    Error::new(ErrorKind::Setup, format!("cannot {what}: {}", describe_errno(errno.0))).with_errno(errno.0)
 }
 
 /// A pipe whose ends are not 0, 1 or 2, which the payload's streams will be put on.

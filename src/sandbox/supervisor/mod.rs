@@ -27,7 +27,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::{TimeSpec, TimeValLike as _};
 use nix::unistd::{dup, read, write};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, describe, describe_errno};
 use crate::policy::{Layer, Limits, OnOverflow, Policy};
 use crate::report::{
     ErrorInfo, Faults, Io, LayerStatus, Memory, OutputReport, Posture, ProfileId, Report, SCHEMA, Sched, Setup, Source,
@@ -157,9 +157,9 @@ pub(super) fn launch(
     let keep = policy.output.keep.value.0;
     let output = |pipe, to: fn() -> io::Result<OwnedFd>| match command.output_mode() {
         OutputMode::Capture => Ok(Output::keep(pipe, keep)),
-        OutputMode::Inherit => to()
-            .map(|to| Output::pass(pipe, to))
-            .map_err(|error| Error::new(ErrorKind::Usage, format!("stdout or stderr cannot be written to: {error}"))),
+        OutputMode::Inherit => to().map(|to| Output::pass(pipe, to)).map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("stdout or stderr cannot be written to: {}", describe(&error)))
+        }),
     };
     let stdout = output(ends.stdout, || dup(io::stdout()).map_err(io::Error::from))?;
     let stderr = output(ends.stderr, || dup(io::stderr()).map_err(io::Error::from))?;
@@ -233,7 +233,7 @@ fn stdin(command: &Command) -> Result<(Vec<u8>, Option<OwnedFd>), Error> {
 }
 
 fn refused(what: &str, errno: Errno) -> Error {
-    Error::new(ErrorKind::Setup, format!("cannot {what}: {}", errno.desc().to_lowercase())).with_errno(errno as i32)
+    Error::new(ErrorKind::Setup, format!("cannot {what}: {}", describe_errno(errno as i32))).with_errno(errno as i32)
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -413,7 +413,7 @@ impl Running {
     fn handed_on(&mut self, result: io::Result<()>) {
         if let Err(error) = result {
             let errno = error.raw_os_error().unwrap_or(libc::EIO);
-            let desc = Errno::from_raw(errno).desc().to_lowercase();
+            let desc = describe_errno(errno);
             self.failure.get_or_insert(
                 Error::new(ErrorKind::Output, format!("the program's output cannot be handed on: {desc}"))
                     .with_hint("the run was ended, for its output would be lost; see where stdout and stderr go")
@@ -583,8 +583,9 @@ impl Running {
     /// A step that failed inside, in words.
     fn explain(&self, role: Role, step: u16, errno: i32) -> Error {
         let name = self.plan.step_name(role, step);
-        let desc = Errno::from_raw(errno).desc().to_lowercase();
-        let program = self.plan.script().exec.path().display();
+        let desc = describe_errno(errno);
+        // As the caller named it.
+        let program = self.argv.first().map_or("", String::as_str);
         let op = match role {
             Role::Init => self.plan.init.get(usize::from(step)),
             Role::Payload => self.plan.payload.get(usize::from(step)),
@@ -601,8 +602,6 @@ impl Running {
             )
             .with_hint("name its interpreter: sh FILE"),
             (Some(Op::Exec), _) => Error::new(ErrorKind::NotExecutable, format!("{program}: {desc}")),
-            (Some(Op::Chdir { .. }), _) => Error::new(ErrorKind::Usage, format!("cannot start there: {name}: {desc}"))
-                .with_hint("--chdir names a directory inside the jail"),
             (Some(Op::OpenSource { .. }), libc::ESTALE) => {
                 Error::new(ErrorKind::Setup, format!("{name}: it was replaced while the jail was set up"))
             }
@@ -693,7 +692,7 @@ impl Running {
             argv: self.argv.clone(),
             exit_code,
             exit,
-            limits_hit: evidence.limits_hit(),
+            limits_hit: evidence.limits_hit(limits),
             verdict,
             error,
             time: Time {

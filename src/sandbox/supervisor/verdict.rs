@@ -60,6 +60,10 @@ impl Evidence {
         self.status.is_some_and(|status| libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == signal)
     }
 
+    fn cpu_limit_used(&self, limits: &Limits) -> bool {
+        limits.cpu_time.value.zip(self.cpu_us).is_some_and(|(limit, used)| used / 1000 >= limit.0)
+    }
+
     /// The verdict: kinds in the order of their precedence.
     pub(super) fn verdict(&self, limits: &Limits) -> Verdict {
         let plain = |kind, evidence: String| Verdict {
@@ -108,7 +112,8 @@ impl Evidence {
                 let limit = limits.cpu_time.value.map(|limit| limit.0);
                 return limited(VerdictKind::CpuTime, Unit::Ms, limit, used, evidence);
             }
-            None if limits.cpu_time.value.is_some() && self.killed_by(libc::SIGXCPU) => {
+            // The backstop was first. A program may also send the signal to itself: the time tells.
+            None if self.cpu_limit_used(limits) && self.killed_by(libc::SIGXCPU) => {
                 let limit = limits.cpu_time.value.map(|limit| limit.0);
                 let evidence = "the program was killed by SIGXCPU (RLIMIT_CPU)".to_owned();
                 return limited(VerdictKind::CpuTime, Unit::Ms, limit, self.cpu_us.map(|us| us / 1000), evidence);
@@ -143,13 +148,13 @@ impl Evidence {
     }
 
     /// Limits that were reached, ending the run or not.
-    pub(super) fn limits_hit(&self) -> Vec<LimitHit> {
+    pub(super) fn limits_hit(&self, limits: &Limits) -> Vec<LimitHit> {
         let hit = |limit: &str, evidence: String| LimitHit { limit: limit.to_owned(), evidence };
         let mut hits = Vec::new();
         if self.cause == Some(Cause::WallTime) {
             hits.push(hit("wall", format!("own timer fired after {} ms", self.wall_ms)));
         }
-        if self.cause == Some(Cause::CpuTime) || self.killed_by(libc::SIGXCPU) {
+        if self.cause == Some(Cause::CpuTime) || (self.cpu_limit_used(limits) && self.killed_by(libc::SIGXCPU)) {
             hits.push(hit("cpu_time", format!("{} ms used", self.cpu_us.unwrap_or(0) / 1000)));
         }
         if let Some(kills) = self.oom_kills.filter(|kills| *kills > 0) {
@@ -214,9 +219,12 @@ mod tests {
         output_cut: false,
     };
 
+    fn strict() -> Limits {
+        Policy::new(&Profile::builtin("strict").unwrap()).unwrap().limits
+    }
+
     fn kind(evidence: Evidence) -> VerdictKind {
-        let limits = Policy::new(&Profile::builtin("strict").unwrap()).unwrap().limits;
-        evidence.verdict(&limits).kind
+        evidence.verdict(&strict()).kind
     }
 
     #[test]
@@ -240,7 +248,7 @@ mod tests {
     fn an_oom_kill_that_the_program_survived_is_a_limit_hit_and_no_verdict() {
         let survived = Evidence { oom_kills: Some(1), ..QUIET };
         assert_eq!(kind(survived), VerdictKind::Ok);
-        assert_eq!(survived.limits_hit()[0].limit, "memory");
+        assert_eq!(survived.limits_hit(&strict())[0].limit, "memory");
     }
 
     #[test]
@@ -253,7 +261,10 @@ mod tests {
     fn signals_of_the_limits_are_theirs() {
         assert_eq!(kind(Evidence { status: Some(libc::SIGSYS), ..QUIET }), VerdictKind::SyscallKilled);
         assert_eq!(kind(Evidence { status: Some(libc::SIGXFSZ), ..QUIET }), VerdictKind::FileSize);
-        assert_eq!(kind(Evidence { status: Some(libc::SIGXCPU), ..QUIET }), VerdictKind::CpuTime);
+        let spent = Evidence { status: Some(libc::SIGXCPU), cpu_us: Some(11_000_000), ..QUIET };
+        assert_eq!(kind(spent), VerdictKind::CpuTime);
+        // Sent by the program to itself.
+        assert_eq!(kind(Evidence { cpu_us: Some(1000), ..spent }), VerdictKind::Signaled);
         assert_eq!(kind(Evidence { status: Some(libc::SIGSEGV), ..QUIET }), VerdictKind::Signaled);
     }
 }

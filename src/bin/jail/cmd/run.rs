@@ -74,7 +74,8 @@ impl Sinks {
             let name = format!("--report {}", path.display());
             // A report holds output and file names: nobody else's business.
             let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-            let file = file.map_err(|error| Error::usage(format!("{name}: cannot be written: {error}")))?;
+            let file =
+                file.map_err(|error| Error::usage(format!("{name}: cannot be written: {}", jail::describe(&error))))?;
             files.push((name, file));
         }
         if let Some(number) = args.report_fd {
@@ -90,7 +91,9 @@ impl Sinks {
         let json = if stdout || !self.files.is_empty() { render::json(report)? } else { return Ok(0) };
         for (name, file) in &mut self.files {
             let written = file.write_all(json.as_bytes());
-            written.map_err(|error| Error::usage(format!("{name}: the report cannot be written: {error}")))?;
+            written.map_err(|error| {
+                Error::usage(format!("{name}: the report cannot be written: {}", jail::describe(&error)))
+            })?;
         }
         Ok(if stdout { render::result(&json) } else { 0 })
     }
@@ -98,10 +101,14 @@ impl Sinks {
 
 /// A copy of a descriptor that we were given.
 fn inherited(number: u32) -> Result<File, String> {
-    let refuse = || format!("the descriptor is not open for writing (write --report-fd {number} {number}>FILE)");
+    let refuse = |what: &str| format!("the descriptor is {what} (write --report-fd {number} {number}>FILE)");
     let file = i32::try_from(number).ok().and_then(|number| jail::inherited_descriptor(number).ok());
-    let file = File::from(file.ok_or_else(refuse)?);
+    let file = File::from(file.ok_or_else(|| refuse("not open"))?);
     // Known now and not when the run is over.
-    let flags = fcntl(&file, FcntlArg::F_GETFL).map_err(|_errno| refuse())?;
-    if OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE == OFlag::O_RDONLY { Err(refuse()) } else { Ok(file) }
+    let flags = fcntl(&file, FcntlArg::F_GETFL).map_err(|_errno| refuse("not open"))?;
+    if OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+        Err(refuse("open for reading only"))
+    } else {
+        Ok(file)
+    }
 }
