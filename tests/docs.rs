@@ -41,8 +41,8 @@ fn is_line(shown: &str, line: &str) -> bool {
     let parts: Vec<&str> = parts.collect();
     let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
     for part in middle {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
+        let Some((_, behind)) = rest.split_once(part) else { return false };
+        rest = behind;
     }
     rest.ends_with(last)
 }
@@ -122,7 +122,7 @@ fn the_readmes_flags_are_the_commands() {
 fn flags(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
     words
-        .filter(|word| word.starts_with("--") && word[2..].starts_with(|c: char| c.is_alphabetic()))
+        .filter(|word| word.strip_prefix("--").is_some_and(|name| name.starts_with(char::is_alphabetic)))
         .map(str::to_owned)
         .collect()
 }
@@ -183,8 +183,8 @@ fn variants(source: &str, name: &str) -> Vec<String> {
     let body = source.lines().skip_while(|line| *line != start).skip(1).take_while(|line| *line != "}");
     let variant = |line: &str| {
         let line = line.strip_prefix("    ")?;
-        let end = line.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(line.len());
-        line.starts_with(|c: char| c.is_ascii_uppercase()).then(|| line[..end].to_owned())
+        let name = line.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+        name.starts_with(|c: char| c.is_ascii_uppercase()).then(|| name.to_owned())
     };
     body.filter_map(variant).collect()
 }
