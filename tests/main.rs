@@ -17,6 +17,7 @@ mod support;
 
 mod claims;
 mod cli;
+mod docs;
 mod library;
 mod lifecycle;
 mod security;

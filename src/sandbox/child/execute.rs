@@ -4,7 +4,7 @@
 //! Not for: order (the plan's) or words (the supervisor's).
 //! Runs in: init and the payload.
 
-use crate::sandbox::child::{Next, Script, Slots, init};
+use crate::sandbox::child::{Next, Script, Slots, close_all_but, init};
 use crate::sandbox::plan::op::{Op, Slot, Text};
 use crate::sandbox::sys::fd::{self, CWD, Fd};
 use crate::sandbox::sys::{Errno, Result, ZStr, confine, mount, process};
@@ -15,8 +15,9 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
     match op {
         Op::HoldSignals => {
             process::set_signal_mask(!0)?;
-            state.children = fd::signalfd(1 << (libc::SIGCHLD - 1))?;
+            slots.set(Slot::CHILDREN, fd::signalfd(1 << (libc::SIGCHLD - 1))?)?;
         }
+        Op::CloseOthers => close_all_but(&slots.0, 3)?,
         Op::DieWithParent => confine::die_with_parent()?,
         Op::JoinCgroup { tasks } => {
             fd::write(slots.get(tasks)?, b"0")?;
@@ -115,8 +116,9 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
             0 => return Ok(Next::BecomePayload),
             pid => state.payload = pid,
         },
-        Op::KeepOnly { slots: [a, b, c, d] } => {
-            keep_only([slots.get(a)?, slots.get(b)?, slots.get(c)?, slots.get(d)?, state.children])?;
+        Op::KeepOnly { slots: [a, b, c, d, e] } => {
+            let kept = [slots.get(a)?, slots.get(b)?, slots.get(c)?, slots.get(d)?, slots.get(e)?];
+            close_all_but(&kept, 0)?;
         }
         Op::Close { slot } => slots.close(slot)?,
         Op::LandlockRuleset { handled } => slots.set(Slot::RULESET, confine::landlock_ruleset(handled)?)?,
@@ -149,12 +151,14 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         }
         Op::ExpectAbsent { path } => expect(fd::openat(CWD, script.text(path)?, libc::O_PATH, 0), libc::ENOENT)?,
         Op::ExpectDenied { path } => expect(fd::openat(CWD, script.text(path)?, libc::O_RDONLY, 0), libc::EACCES)?,
+        Op::ExpectRlimit { resource, value } => hold(process::rlimit(resource)? == (value, value))?,
         Op::ExpectIds { uid, gid } => hold(process::effective_ids()? == (uid, gid))?,
         Op::ExpectNoPrivileges { probe } => {
             hold(confine::has_no_caps()? && !confine::in_bounding(probe)? && confine::has_no_new_privs()?)?;
         }
         Op::SetFilter { of } => confine::set_filter(script.filter(of))?,
         Op::ExpectFiltered => expect(confine::unshare_nothing(), libc::EPERM)?,
+        Op::ExpectNoInternet => expect(fd::internet_socket(), libc::EAFNOSUPPORT)?,
         Op::Exec => return Err(process::exec(script.exec)),
         Op::Reap => {
             init::reap(slots, state)?;
@@ -175,29 +179,6 @@ fn open_inside(script: &Script<'_>, slots: &Slots, path: Text) -> Result<Fd> {
 fn await_byte(gate: Fd) -> Result<()> {
     let mut byte = [0_u8; 1];
     if fd::read(gate, &mut byte)? == 1 { Ok(()) } else { Err(Errno(libc::EPIPE)) }
-}
-
-/// Closes everything but `kept`, gap by gap: the lowest kept number not yet passed ends a gap.
-fn keep_only(kept: [Fd; 5]) -> Result<()> {
-    let mut from: u32 = 0;
-    loop {
-        let mut next: Option<u32> = None;
-        for fd in kept {
-            let Ok(fd) = u32::try_from(fd) else { return Err(Errno(libc::EBADF)) };
-            let lower = match next {
-                Some(lowest) => fd < lowest,
-                None => true,
-            };
-            if fd >= from && lower {
-                next = Some(fd);
-            }
-        }
-        let Some(keep) = next else { return fd::close_range(from, u32::MAX, false) };
-        if keep > from {
-            fd::close_range(from, keep.saturating_sub(1), false)?;
-        }
-        from = keep.saturating_add(1);
-    }
 }
 
 /// A witness: the call must fail, and with this error. Success or another error means that the layer

@@ -8,35 +8,33 @@
 use crate::sandbox::child::Slots;
 use crate::sandbox::child::record::Record;
 use crate::sandbox::plan::op::Slot;
-use crate::sandbox::sys::fd::{self, Fd};
+use crate::sandbox::sys::fd;
 use crate::sandbox::sys::{Errno, Result, process};
 
 /// What init remembers.
 #[derive(Debug)]
 pub(super) struct State {
-    /// Readable when a child has ended; made before the payload, so that no end is missed.
-    pub(super) children: Fd,
     /// The payload's pid inside, 0 before it is there.
     pub(super) payload: i32,
 }
 
 impl State {
     pub(super) const fn new() -> Self {
-        Self { children: -1, payload: 0 }
+        Self { payload: 0 }
     }
 }
 
 /// Waits for the payload's end and reports it. Returns when init has to go.
 pub(super) fn reap(slots: &Slots, state: &State) -> Result<()> {
-    let (status_pipe, tie) = (slots.get(Slot::STATUS)?, slots.get(Slot::TIE)?);
+    let (status_pipe, tie, children) = (slots.get(Slot::STATUS)?, slots.get(Slot::TIE)?, slots.get(Slot::CHILDREN)?);
     let readable = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     let mut buffer = [0_u8; 128]; // one signalfd_siginfo
     loop {
-        let mut fds = [readable(state.children), readable(tie)];
+        let mut fds = [readable(children), readable(tie)];
         fd::poll(&mut fds)?;
-        let [children, tie_event] = fds;
-        if children.revents != 0 {
-            fd::read(state.children, &mut buffer)?;
+        let [children_event, tie_event] = fds;
+        if children_event.revents != 0 {
+            fd::read(children, &mut buffer)?;
             // Several ends may stand behind one SIGCHLD: reap until there is none.
             while let Some((pid, status)) = reap_one()? {
                 if pid == state.payload {

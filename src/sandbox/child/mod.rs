@@ -98,12 +98,36 @@ pub(crate) fn run(script: &Script<'_>, slots: &mut Slots) -> i32 {
 }
 
 /// Entry of the process that keeps a user namespace alive until the supervisor has a descriptor of it:
-/// waits for the end of the pipe behind `wait`. Its own copy of the other end would keep it waiting for
-/// ever, so that is closed first.
+/// waits for the end of the pipe behind `wait`. It inherits more than that: the other end of the pipe, and
+/// those of other runs that other threads are just starting, which would wait for each other for ever.
 #[inline(never)]
-pub(crate) fn hold(wait: Fd, release: Fd) -> i32 {
+pub(crate) fn hold(wait: Fd) -> i32 {
     let mut byte = [0_u8; 1];
-    i32::from(fd::close(release).is_err() || fd::read(wait, &mut byte).is_err())
+    i32::from(close_all_but(&[wait], 0).is_err() || fd::read(wait, &mut byte).is_err())
+}
+
+/// Closes every descriptor from `first` on but `kept`, gap by gap: the lowest kept number not yet passed
+/// ends a gap. Negative numbers stand for none.
+fn close_all_but(kept: &[Fd], first: u32) -> Result<()> {
+    let mut from = first;
+    loop {
+        let mut next: Option<u32> = None;
+        for &fd in kept {
+            let Ok(fd) = u32::try_from(fd) else { continue };
+            let lower = match next {
+                Some(lowest) => fd < lowest,
+                None => true,
+            };
+            if fd >= from && lower {
+                next = Some(fd);
+            }
+        }
+        let Some(keep) = next else { return fd::close_range(from, u32::MAX, false) };
+        if keep > from {
+            fd::close_range(from, keep.saturating_sub(1), false)?;
+        }
+        from = keep.saturating_add(1);
+    }
 }
 
 fn walk(script: &Script<'_>, ops: &[Op], role: Role, slots: &mut Slots, state: &mut init::State) -> Next {

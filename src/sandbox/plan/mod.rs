@@ -179,7 +179,7 @@ impl Plan {
             }
             cgroup::lower(host, policy, &groups, &slots)
         };
-        plan.enter(&cgroup_steps, map, applied(Layer::CgroupCpu) || !groups.dirs.is_empty());
+        plan.enter(&cgroup_steps, map);
         mounts::lower(&mut plan, &view)?;
         plan.surroundings();
         plan.init_confines_itself(applied(Layer::Landlock), applied(Layer::Seccomp));
@@ -261,9 +261,9 @@ fn fates(policy: &Policy, host: &Host) -> Result<BTreeMap<Layer, Fate>, Error> {
             Layer::Rootfs => applied("tmpfs root, entered by pivot_root, old root detached", Witness::Child),
             Layer::Ids => applied(if host.uid == 0 { "own host id" } else { "the caller's id" }, Witness::Child),
             Layer::Caps => applied("no capabilities, empty bounding set, no_new_privs", Witness::Child),
-            Layer::Rlimits => applied("soft and hard alike", Witness::No),
+            Layer::Rlimits => applied("soft and hard alike", Witness::Child),
             Layer::Net => match policy.net.value {
-                Net::None => applied("none: own namespace, no internet sockets", Witness::No),
+                Net::None => applied("none: own namespace, no internet sockets", Witness::Child),
                 Net::Loopback => applied("loopback: own namespace", Witness::No),
                 Net::Host => applied("host: the host's network", Witness::No),
             },
@@ -365,10 +365,13 @@ impl Lowering<'_> {
     }
 
     /// From the clone to the ids.
-    fn enter(&mut self, cgroup_steps: &[Step<HostOp>], map: ids::IdMap, grouped: bool) {
+    fn enter(&mut self, cgroup_steps: &[Step<HostOp>], map: ids::IdMap) {
         let default = Origin::Default;
         // First: nothing may interrupt the set-up, and the end of the payload must not be missed.
         self.init(Op::HoldSignals, &default);
+        // At once: an end of another run's pipe, copied because its thread was just starting it, must not
+        // keep that pipe open.
+        self.init(Op::CloseOthers, &default);
         self.init(Op::DieWithParent, &default);
         // Before the first process or page of its own, so that all of them are counted.
         for step in cgroup_steps {
@@ -379,10 +382,8 @@ impl Lowering<'_> {
         // The supervisor writes the id maps meanwhile: before them this process has no ids to change
         // to, and files that it makes would belong to nobody.
         self.init(Op::Await { gate: Slot::TIE }, &default);
-        if grouped {
-            // After joining: the group that it is in now becomes the root of what it sees.
-            self.init(Op::UnshareCgroup, &default);
-        }
+        // After joining: the group that it is in now becomes the root of what it sees.
+        self.init(Op::UnshareCgroup, &default);
         if map.privileged {
             // Before the uid, which takes the right to do it away. An ordinary caller cannot drop its
             // groups in a user namespace (user_namespaces(7), "setgroups").
@@ -427,7 +428,10 @@ impl Lowering<'_> {
             self.init(Op::LandlockRuleset { handled }, &default);
             self.init(Op::LandlockRestrict, &default);
         }
-        self.init(Op::KeepOnly { slots: [Slot::SETUP, Slot::STATUS, Slot::TIE, Slot::GATE_OPEN] }, &default);
+        self.init(
+            Op::KeepOnly { slots: [Slot::SETUP, Slot::STATUS, Slot::TIE, Slot::CHILDREN, Slot::GATE_OPEN] },
+            &default,
+        );
         if seccomp {
             self.init(Op::SetFilter { of: FilterOf::Init }, &default);
         }
@@ -467,6 +471,9 @@ impl Lowering<'_> {
         // After the rules were opened: the limit on open files must not hit the set-up.
         for (op, origin) in limits::lower(self.policy, &self.host.hard_limits, counted) {
             self.payload(op, &origin);
+            if let Op::Rlimit { resource: libc::RLIMIT_NOFILE, soft, .. } = op {
+                self.payload(Op::ExpectRlimit { resource: libc::RLIMIT_NOFILE, value: soft }, &default);
+            }
         }
         self.payload(Op::ResetSignals { ignored: self.host.ignored_signals }, &default);
         // After the last descriptor was opened; exec closes them all.
@@ -478,6 +485,9 @@ impl Lowering<'_> {
             // Last: nothing but its witness and exec come after it.
             self.payload(Op::SetFilter { of: FilterOf::Payload }, &origin);
             self.payload(Op::ExpectFiltered, &default);
+            if self.policy.net.value == Net::None {
+                self.payload(Op::ExpectNoInternet, &default);
+            }
         }
         self.payload(Op::Exec, &default);
     }

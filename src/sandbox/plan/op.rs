@@ -45,8 +45,10 @@ impl Slot {
     pub(crate) const GATE_WAIT: Self = Self(10);
     /// See [`Slot::GATE_WAIT`].
     pub(crate) const GATE_OPEN: Self = Self(11);
+    /// Readable when a child of init has ended; made before the payload, so that no end is missed.
+    pub(crate) const CHILDREN: Self = Self(12);
     /// The first slot for descriptors that only some runs have: cgroup files, id-mapped trees.
-    pub(crate) const FIRST_EXTRA: u8 = 12;
+    pub(crate) const FIRST_EXTRA: u8 = 13;
 }
 
 /// The two filters of a run.
@@ -59,8 +61,12 @@ pub(crate) enum FilterOf {
 /// One thing that the child does. The order of the variants is about the order of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Op {
-    /// Hold back all signals: init has no use for any, and the payload starts with a clean mask.
+    /// Hold back all signals: init has no use for any, and the payload starts with a clean mask. The
+    /// one that tells of ended children is read from `CHILDREN`.
     HoldSignals,
+    /// Close every descriptor from 3 on that no slot names: what the caller had open, and the ends of
+    /// pipes of other runs that its other threads were just starting.
+    CloseOthers,
     /// PR_SET_PDEATHSIG.
     DieWithParent,
     /// Join a cgroup v1 group by writing to its inherited `tasks` file: free of the wait for an RCU
@@ -163,9 +169,9 @@ pub(crate) enum Op {
     Undumpable,
     /// Clone the payload, which goes on with its own script.
     SpawnPayload,
-    /// Close every descriptor but those four and the one that tells of ended children.
+    /// Close every descriptor but those five.
     KeepOnly {
-        slots: [Slot; 4],
+        slots: [Slot; 5],
     },
     Close {
         slot: Slot,
@@ -206,6 +212,11 @@ pub(crate) enum Op {
     ExpectDenied {
         path: Text,
     },
+    /// Demand that this limit reads back.
+    ExpectRlimit {
+        resource: u32,
+        value: u64,
+    },
     /// Demand these effective ids.
     ExpectIds {
         uid: u32,
@@ -220,6 +231,8 @@ pub(crate) enum Op {
     },
     /// Demand that the filter refuses a call that succeeds without it.
     ExpectFiltered,
+    /// Demand that no internet socket can be made.
+    ExpectNoInternet,
     /// Run the program.
     Exec,
     /// Reap until the payload ends, forward signals, end with the supervisor.

@@ -67,6 +67,7 @@ impl Plan {
     fn words(&self, op: Op) -> String {
         match op {
             Op::HoldSignals => "hold all signals back".to_owned(),
+            Op::CloseOthers => "close what the caller had open".to_owned(),
             Op::DieWithParent => "die with the supervisor's thread".to_owned(),
             Op::JoinCgroup { tasks } => format!("join cgroup by {}", slot(tasks)),
             Op::Await { gate } => format!("wait at gate {}", slot(gate)),
@@ -125,6 +126,8 @@ impl Plan {
             Op::Open { gate } => format!("open gate {}", slot(gate)),
             Op::ExpectAbsent { path } => format!("expect no {}", self.str(path)),
             Op::ExpectDenied { path } => format!("expect landlock to deny {}", self.str(path)),
+            Op::ExpectRlimit { resource, value } => format!("expect rlimit {} {value}", limits::name(resource)),
+            Op::ExpectNoInternet => "expect no internet socket".to_owned(),
             Op::ExpectIds { uid, gid } => format!("expect uid {uid} gid {gid}"),
             Op::ExpectNoPrivileges { .. } => "expect no capabilities and no_new_privs".to_owned(),
             Op::SetFilter { of } => {
@@ -194,6 +197,7 @@ fn slot(slot: Slot) -> String {
         Slot::RULESET => "ruleset",
         Slot::GATE_WAIT => "init",
         Slot::GATE_OPEN => "payload",
+        Slot::CHILDREN => "children",
         Slot(number) => match Slot::STDIO.iter().position(|stdio| *stdio == slot) {
             Some(0) => "stdin",
             Some(1) => "stdout",

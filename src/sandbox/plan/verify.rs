@@ -149,7 +149,9 @@ fn payload(ops: &[Op]) -> Result<(), &'static str> {
     if let Some(filter) = last(ops, |op| matches!(op, Op::SetFilter { .. })) {
         holds(gate < filter, "the payload waits under its filter")?;
         let rest = ops.get(filter + 1..).unwrap_or_default();
-        holds(rest == [Op::ExpectFiltered, Op::Exec], "something but exec comes after the filter")?;
+        let witnessed = [Op::ExpectFiltered, Op::ExpectNoInternet, Op::Exec];
+        let plain = [Op::ExpectFiltered, Op::Exec];
+        holds(rest == witnessed || rest == plain, "something but exec comes after the filter")?;
     }
     let ruleset = ops.iter().position(|op| matches!(op, Op::LandlockRuleset { .. }));
     let restrict = last(ops, |op| matches!(op, Op::LandlockRestrict));
@@ -181,6 +183,7 @@ fn texts(op: Op) -> Vec<Text> {
         Op::Attach { dest, .. } => vec![dest],
         Op::Hostname { name } => vec![name],
         Op::HoldSignals
+        | Op::CloseOthers
         | Op::DieWithParent
         | Op::JoinCgroup { .. }
         | Op::Await { .. }
@@ -214,6 +217,8 @@ fn texts(op: Op) -> Vec<Text> {
         | Op::ResetSignals { .. }
         | Op::CloseOnExec
         | Op::Open { .. }
+        | Op::ExpectRlimit { .. }
+        | Op::ExpectNoInternet
         | Op::ExpectIds { .. }
         | Op::ExpectNoPrivileges { .. }
         | Op::SetFilter { .. }

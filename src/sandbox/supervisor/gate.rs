@@ -201,9 +201,8 @@ fn clone_refused(errno: Errno) -> Error {
 fn make_id_map(uid: u32, gid: u32) -> Result<OwnedFd, Error> {
     let (wait, release) = pipe()?;
     let wait_raw = wait.as_raw_fd();
-    let release_raw = release.as_raw_fd();
     let namespace = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
-    let holder = process::spawn(namespace, None, || child::hold(wait_raw, release_raw)).map_err(clone_refused)?;
+    let holder = process::spawn(namespace, None, || child::hold(wait_raw)).map_err(clone_refused)?;
     let proc = format!("/proc/{}", holder.pid);
     let map = |file: &str, id: u32| {
         let path = format!("{proc}/{file}");
@@ -213,6 +212,8 @@ fn make_id_map(uid: u32, gid: u32) -> Result<OwnedFd, Error> {
         .and_then(|()| map("gid_map", gid))
         .and_then(|()| fs::File::open(format!("{proc}/ns/user")).map_err(|error| map_refused("ns/user", &error)));
     drop((release, wait));
+    // Not left to the pipe: another thread's clone may hold a copy of our end for a moment yet.
+    process::signal(&holder.pidfd, libc::SIGKILL).map_err(|errno| failed("end a helper", errno))?;
     process::reap(holder.pid).map_err(|errno| failed("end a helper", errno))?;
     Ok(opened?.into())
 }

@@ -651,7 +651,11 @@ impl Running {
         let without_init = |tasks: u64| tasks.saturating_sub(1);
         let (tasks_peak, tasks_source) = match (figures.tasks_peak, &samples) {
             (Some(tasks), _) => (Some(without_init(tasks)), Some(Source::Cgroup)),
-            (None, Some(samples)) => (Some(without_init(samples.tasks_peak)), Some(Source::ProcfsSampled)),
+            // Init alone was seen when the program came and went between two looks.
+            (None, Some(samples)) if samples.tasks_peak > 1 => {
+                (Some(without_init(samples.tasks_peak)), Some(Source::ProcfsSampled))
+            }
+            (None, Some(_)) => (None, None),
             (None, None) => (None, None),
         };
         let wall = ended - self.started;

@@ -155,11 +155,16 @@ pub(crate) fn poll(fds: &mut [libc::pollfd]) -> Result<()> {
     }
 }
 
-/// Brings the loopback device of the current network namespace up: SIOCSIFFLAGS, netdevice(7).
-pub(crate) fn loopback_up() -> Result<()> {
+/// socket(2): an internet socket for datagrams.
+pub(crate) fn internet_socket() -> Result<Fd> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers; the new descriptor belongs to this process.
-    let socket = unsafe { call(libc::SYS_socket, [int(libc::AF_INET), int(kind), 0, 0, 0, 0]) }.map(to_int)?;
+    unsafe { call(libc::SYS_socket, [int(libc::AF_INET), int(kind), 0, 0, 0, 0]) }.map(to_int)
+}
+
+/// Brings the loopback device of the current network namespace up: SIOCSIFFLAGS, netdevice(7).
+pub(crate) fn loopback_up() -> Result<()> {
+    let socket = internet_socket()?;
     /// `struct ifreq` as SIOCSIFFLAGS reads it: the name, the flags, the rest of the union.
     #[repr(C)]
     struct Request {

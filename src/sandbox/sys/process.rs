@@ -208,6 +208,15 @@ pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     unsafe { call(libc::SYS_prlimit64, a) }.map(drop_result)
 }
 
+/// prlimit(2) of this process, read: soft and hard. Child.
+pub(crate) fn rlimit(resource: u32) -> Result<(u64, u64)> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    let a = [0, word(u64::from(resource)), 0, (&raw mut limit).addr(), 0, 0];
+    // SAFETY: the kernel writes one `rlimit64` into `limit`, which is ours; no new value is given.
+    unsafe { call(libc::SYS_prlimit64, a) }?;
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
 /// rt_sigprocmask(2), SIG_SETMASK: exactly the signals of `mask` (bit 0 is signal 1) are held back. Child.
 pub(crate) fn set_signal_mask(mask: u64) -> Result<()> {
     let a = [int(libc::SIG_SETMASK), (&raw const mask).addr(), 0, size_of::<u64>(), 0, 0];
