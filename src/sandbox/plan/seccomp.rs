@@ -240,8 +240,9 @@ fn essential(word: &str, group: &Group, call: &Call) -> Option<String> {
 
 /// What a known call answers that is not allowed.
 fn refusal(group: &Group, call: &Call) -> Action {
-    if call.name == "clone3" {
-        // Not EPERM: glibc takes that for an answer and makes no thread, where it would go on with `clone`.
+    if matches!(call.name, "clone3" | "openat2") {
+        // Not EPERM: glibc takes that for an answer and makes no thread, where it would go on with `clone`; and
+        // those who use `openat2` go on with `openat`.
         return Action::Errno(ENOSYS);
     }
     match group.standing {

@@ -16,10 +16,16 @@ const ALLOW: Rule = Rule::Do(Action::Allow);
 /// What is done with an allowed call.
 pub(super) fn rule(name: &str, net: Net) -> Rule {
     match name {
+        "chmod" | "fchmod" => mode(Field::Arg1),
+        "fchmodat" | "fchmodat2" => mode(Field::Arg2),
         "clone" => clone(),
+        "creat" => mode(Field::Arg1),
+        "fcntl" => fcntl(),
         "ioctl" => ioctl(),
         "mknod" => node(Field::Arg1),
         "mknodat" => node(Field::Arg2),
+        "open" => open(Field::Arg1, Field::Arg2),
+        "openat" => open(Field::Arg2, Field::Arg3),
         "personality" => personality(),
         "prctl" => prctl(),
         "sched_setscheduler" => scheduler(),
@@ -89,14 +95,73 @@ fn socketpair() -> Rule {
     by(Field::Arg0, u32::MAX, [(&[1][..], ALLOW)], refuse(EAFNOSUPPORT))
 }
 
-/// `mknod(path, umode_t mode, dev)`, `mknodat(dirfd, path, umode_t mode, dev)`: files, fifos and sockets; no devices.
+/// `chmod(path, umode_t mode)` and whatever else gives a file its mode: no set-uid and no set-gid program. Inside
+/// they would mean nothing, but one left in a writable workspace is the caller's on the host, for everybody to run.
+/// The kernel keeps the lower 16 bits of a mode.
+fn mode(mode: Field) -> Rule {
+    const S_ISUID_S_ISGID: u32 = 0o6000;
+    by(mode, S_ISUID_S_ISGID, [(&[0][..], ALLOW)], refuse(EPERM))
+}
+
+/// `open(path, int flags, umode_t mode)`, `openat(dirfd, path, int flags, umode_t mode)`: as [`mode`], where a file
+/// may be made; else the mode is whatever was left in the register. `openat2` has both behind a pointer.
+fn open(flags: Field, mode_of: Field) -> Rule {
+    const O_CREAT: u32 = 0o100;
+    const O_TMPFILE: u32 = 0o20_000_000; // less O_DIRECTORY, which comes with it
+    by(flags, O_CREAT | O_TMPFILE, [(&[0][..], ALLOW)], mode(mode_of))
+}
+
+/// `fcntl(fd, unsigned int command, …)`: no leases and no directory notifications. A lease makes a process of the
+/// host wait that opens a file of the workspace, for as long as /proc/sys/fs/lease-break-time says.
+fn fcntl() -> Rule {
+    const REFUSED: &[u32] = &[
+        1024, // F_SETLEASE
+        1026, // F_NOTIFY
+    ];
+    const ALLOWED: &[u32] = &[
+        0,    // F_DUPFD
+        1,    // F_GETFD
+        2,    // F_SETFD
+        3,    // F_GETFL
+        4,    // F_SETFL
+        5,    // F_GETLK
+        6,    // F_SETLK
+        7,    // F_SETLKW
+        8,    // F_SETOWN
+        9,    // F_GETOWN
+        10,   // F_SETSIG
+        11,   // F_GETSIG
+        15,   // F_SETOWN_EX
+        16,   // F_GETOWN_EX
+        36,   // F_OFD_GETLK
+        37,   // F_OFD_SETLK
+        38,   // F_OFD_SETLKW
+        1025, // F_GETLEASE
+        1027, // F_DUPFD_QUERY
+        1028, // F_CREATED_QUERY
+        1030, // F_DUPFD_CLOEXEC
+        1031, // F_SETPIPE_SZ
+        1032, // F_GETPIPE_SZ
+        1033, // F_ADD_SEALS
+        1034, // F_GET_SEALS
+        1035, // F_GET_RW_HINT
+        1036, // F_SET_RW_HINT
+        1037, // F_GET_FILE_RW_HINT
+        1038, // F_SET_FILE_RW_HINT
+    ];
+    // What the kernel says of a command that it does not know.
+    by(Field::Arg1, u32::MAX, [(REFUSED, refuse(EPERM)), (ALLOWED, ALLOW)], refuse(EINVAL))
+}
+
+/// `mknod(path, umode_t mode, dev)`, `mknodat(dirfd, path, umode_t mode, dev)`: files, fifos and sockets; no devices, and
+/// modes as in [`mode`].
 /// The kernel keeps the lower 16 bits of the mode, which hold the type.
-fn node(mode: Field) -> Rule {
+fn node(at: Field) -> Rule {
     const S_IFMT: u32 = 0o170_000;
     const S_IFIFO: u32 = 0o010_000;
     const S_IFREG: u32 = 0o100_000;
     const S_IFSOCK: u32 = 0o140_000;
-    by(mode, S_IFMT, [(&[0, S_IFREG, S_IFIFO, S_IFSOCK][..], ALLOW)], refuse(EPERM))
+    by(at, S_IFMT, [(&[0, S_IFREG, S_IFIFO, S_IFSOCK][..], mode(at))], refuse(EPERM))
 }
 
 /// `personality(unsigned int persona)`: to ask, and to be an ordinary Linux program. The others switch address

@@ -159,10 +159,6 @@ pub(super) const GROUPS: &[Group] = &[
             c("timerfd_create", 283, 85),
             c("timerfd_settime", 286, 86),
             c("timerfd_gettime", 287, 87),
-            c("inotify_init", 253, NONE),
-            c("inotify_init1", 294, 26),
-            c("inotify_add_watch", 254, 27),
-            c("inotify_rm_watch", 255, 28),
         ],
     },
     // Files and directories.
@@ -172,7 +168,6 @@ pub(super) const GROUPS: &[Group] = &[
         calls: &[
             c("open", 2, NONE),
             c("openat", 257, 56),
-            c("openat2", 437, 437),
             c("creat", 85, NONE),
             c("stat", 4, NONE),
             c("lstat", 6, NONE),
@@ -481,6 +476,18 @@ pub(super) const GROUPS: &[Group] = &[
         standing: Standing::Default,
         calls: &[c("uname", 63, 160), c("sysinfo", 99, 179), c("getrandom", 318, 278)],
     },
+    // Watches on files. The host counts them for each user, 128 instances by default, whatever namespace they are
+    // in: one jail could take all that its caller has.
+    Group {
+        name: "@watch",
+        standing: Standing::OnRequest,
+        calls: &[
+            c("inotify_init", 253, NONE),
+            c("inotify_init1", 294, 26),
+            c("inotify_add_watch", 254, 27),
+            c("inotify_rm_watch", 255, 28),
+        ],
+    },
     // Debuggers and tracers.
     Group {
         name: "@debug",
@@ -599,6 +606,7 @@ pub(super) const GROUPS: &[Group] = &[
         standing: Standing::Never("the filter cannot see what it asks for"),
         calls: &[
             c("clone3", 435, 435),
+            c("openat2", 437, 437),
             c("io_uring_setup", 425, 425),
             c("io_uring_enter", 426, 426),
             c("io_uring_register", 427, 427),

@@ -47,7 +47,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// A word of `struct seccomp_data`. The rules look at no more than the first three arguments.
+/// A word of `struct seccomp_data`. The rules look at no more than the first four arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
     Number,
@@ -55,6 +55,7 @@ pub(super) enum Field {
     Arg0,
     Arg1,
     Arg2,
+    Arg3,
 }
 
 impl Field {
@@ -66,6 +67,7 @@ impl Field {
             Self::Arg0 => 16,
             Self::Arg1 => 24,
             Self::Arg2 => 32,
+            Self::Arg3 => 40,
         }
     }
 
@@ -76,6 +78,7 @@ impl Field {
             Self::Arg0 => "arg0",
             Self::Arg1 => "arg1",
             Self::Arg2 => "arg2",
+            Self::Arg3 => "arg3",
         }
     }
 }
@@ -108,7 +111,7 @@ impl Rule {
 
     /// What happens to a call with these arguments, for a rule that looks at nothing but arguments.
     pub(super) fn decide(&self, arguments: [u64; 6]) -> Action {
-        let [arg0, arg1, arg2, ..] = arguments;
+        let [arg0, arg1, arg2, arg3, ..] = arguments;
         let mut rule = self;
         loop {
             let switch = match rule {
@@ -119,6 +122,7 @@ impl Rule {
                 Field::Arg0 => arg0,
                 Field::Arg1 => arg1,
                 Field::Arg2 => arg2,
+                Field::Arg3 => arg3,
                 // `Filter` chooses by these before it comes here.
                 Field::Number | Field::Arch => return Action::KillProcess,
             };
