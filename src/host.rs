@@ -10,7 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
@@ -34,6 +34,8 @@ pub(crate) struct Host {
     pub(crate) ignored_signals: u64,
     /// Where a group with this controller can be made, or why not.
     pub(crate) cgroups: BTreeMap<Controller, Result<GroupHome, String>>,
+    /// There is swap in use, so that a limit on memory alone would not hold.
+    pub(crate) swap: bool,
     /// First of the unprivileged ids that a root caller's jails may have, and how many there are.
     pub(crate) jail_ids: (u32, u32),
     /// Hard limits of the caller, by RLIMIT_* number; a child cannot go above.
@@ -195,6 +197,8 @@ impl Host {
                 .unwrap_or(63),
             ignored_signals: u64::from_str_radix(field("SigIgn"), 16).unwrap_or(0),
             cgroups: cgroups(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup").unwrap_or_default()),
+            // A head line, then one for each; a kernel without swap has no such file.
+            swap: fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1),
             jail_ids: jail_ids(&read("/proc/self/uid_map")?),
             hard_limits: hard_limits(),
             caller: Caller { cwd, homes: homes(uid, env.get(OsStr::new("HOME"))), env },
@@ -220,6 +224,7 @@ fn hard_limits() -> BTreeMap<u32, u64> {
         Resource::RLIMIT_CPU,
         Resource::RLIMIT_MEMLOCK,
         Resource::RLIMIT_MSGQUEUE,
+        Resource::RLIMIT_SIGPENDING,
     ]
     .into_iter()
     .filter_map(|resource| Some((resource as u32, getrlimit(resource).ok()?.1)))
@@ -269,7 +274,7 @@ fn jail_ids(uid_map: &str) -> (u32, u32) {
 fn cgroups(mountinfo: &str, cgroup: &str) -> BTreeMap<Controller, Result<GroupHome, String>> {
     let mounts: Vec<CgroupMount<'_>> = mountinfo.lines().filter_map(CgroupMount::parse).collect();
     let unified = mounts.iter().find(|mount| mount.version == CgroupVersion::V2);
-    Controller::ALL
+    let mut homes: BTreeMap<Controller, Result<GroupHome, String>> = Controller::ALL
         .into_iter()
         .map(|controller| {
             let v1 = mounts.iter().find(|mount| mount.version == CgroupVersion::V1 && mount.has(controller));
@@ -280,13 +285,30 @@ fn cgroups(mountinfo: &str, cgroup: &str) -> BTreeMap<Controller, Result<GroupHo
             };
             (controller, home)
         })
-        .collect()
+        .collect();
+    let has = |homes: &BTreeMap<_, Result<GroupHome, String>>, version| {
+        homes.values().flatten().any(|home| home.version == version)
+    };
+    if has(&homes, CgroupVersion::V1) && has(&homes, CgroupVersion::V2) {
+        // A run joins its v1 groups and is born into its v2 group, never both.
+        for home in homes.values_mut().filter(|home| matches!(home, Ok(home) if home.version == CgroupVersion::V2)) {
+            *home = Err("other controllers are mounted as cgroup v1, and a run uses one version".to_owned());
+        }
+    }
+    homes
+}
+
+/// Space, tab, newline and backslash stand in octal in mountinfo.
+fn unescape(field: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .into_iter()
+        .fold(field.to_owned(), |text, (code, character)| text.replace(code, character))
 }
 
 struct CgroupMount<'a> {
     version: CgroupVersion,
-    root: &'a str,
-    point: &'a str,
+    root: String,
+    point: String,
     options: &'a str,
 }
 
@@ -302,7 +324,7 @@ impl<'a> CgroupMount<'a> {
             "cgroup2" => CgroupVersion::V2,
             _ => return None,
         };
-        Some(Self { version, root, point, options: back.nth(1)? })
+        Some(Self { version, root: unescape(root), point: unescape(point), options: back.nth(1)? })
     }
 
     fn has(&self, controller: Controller) -> bool {
@@ -312,11 +334,11 @@ impl<'a> CgroupMount<'a> {
     /// The directory of a group, given its path from /proc/PID/cgroup; `None` when it lies outside
     /// what this mount shows.
     fn dir(&self, path: &str) -> Option<PathBuf> {
-        let below = if self.root == "/" { path } else { path.strip_prefix(self.root)? };
-        if below.contains("/..") {
+        let below = Path::new(path).strip_prefix(&self.root).ok()?;
+        if below.components().any(|part| part == Component::ParentDir) {
             return None;
         }
-        Some(Path::new(self.point).join(below.trim_start_matches('/')))
+        Some(Path::new(&self.point).join(below))
     }
 }
 
@@ -414,6 +436,7 @@ impl Host {
             last_cap: 40,
             ignored_signals: 1 << (libc::SIGPIPE - 1),
             cgroups: Controller::ALL.into_iter().map(|controller| (controller, Ok(group(controller)))).collect(),
+            swap: false,
             jail_ids: (0x7a61_0000, 0x1_0000),
             hard_limits: BTreeMap::new(),
             caller: Caller { cwd: "/work".into(), homes: vec!["/root".into()], env: BTreeMap::new() },
@@ -444,6 +467,9 @@ mod tests {
         assert_eq!(mount.dir("/box/a"), Some("/sys/fs/cgroup/memory/a".into()));
         assert_eq!(mount.dir("/other"), None);
         assert_eq!(mount.dir("/box/../x"), None);
+        assert_eq!(mount.dir("/boxer"), None);
+        let line = "35 31 0:32 / /mnt/c\\040g rw - cgroup2 cgroup2 rw";
+        assert_eq!(CgroupMount::parse(line).unwrap().dir("/a"), Some("/mnt/c g/a".into()));
     }
 
     #[test]

@@ -752,3 +752,27 @@ fn the_version_and_the_help_go_to_stdout() {
         assert!(run.out().contains(flag), "{flag} is not in {run}");
     }
 }
+
+#[test]
+fn the_standard_streams_can_be_opened_by_name() {
+    let run = Jail::new().stdin("in\n").run([
+        "/bin/sh",
+        "-c",
+        "read line < /dev/stdin; echo \"$line\" > /dev/stdout; echo err > /dev/stderr",
+    ]);
+
+    assert_eq!((run.code, run.out().as_str(), run.err().as_str()), (Some(0), "in", "err\n"), "{run}");
+}
+
+#[test]
+fn a_working_directory_behind_a_descriptor_is_refused() {
+    let script = "exec \"$@\" 7</";
+    let launcher = ["/bin/sh", "-c", script, "sh"];
+    let run = Jail::new().through(launcher).args(["--chdir", "/proc/self/fd/7"]).run(["/usr/bin/true"]);
+
+    assert_refused(
+        &run,
+        125,
+        "jail: --chdir /proc/self/fd/7: there is no such directory in the jail\nhint: name one that the view shows\n",
+    );
+}

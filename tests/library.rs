@@ -146,3 +146,15 @@ fn twenty_runs_alone() {
 
     assert_eq!(descriptors(), before);
 }
+
+#[test]
+fn a_signal_that_there_is_not_is_refused_and_harmless() {
+    let (_folder, command) = probe("sleep 300");
+    let running = sandbox().start(&command).unwrap();
+
+    for number in [0, 65, 255] {
+        assert_eq!(running.signal(number).unwrap_err().kind(), ErrorKind::Usage, "{number}");
+    }
+
+    assert_eq!(running.wait().verdict.kind, VerdictKind::Ok);
+}

@@ -281,3 +281,57 @@ fn runs_side_by_side_do_not_disturb_each_other() {
         run.assert_clean();
     }
 }
+
+#[test]
+fn timeout_ends_a_run_whose_terminal_nobody_reads() {
+    // A terminal that takes nothing more, as a hung one does.
+    let script = "import os, pty, subprocess, sys\n\
+                  keep, end = pty.openpty()\n\
+                  sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=end))";
+    let jail = Jail::new().through(["/usr/bin/python3", "-c", script]).args(["--timeout", "1s"]);
+    let started = Instant::now();
+
+    let run = jail.run(["/usr/bin/yes"]);
+
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}: {run}", started.elapsed());
+    assert_eq!((run.code, run.verdict()), (Some(124), "wall_time"), "{run}");
+    run.assert_clean();
+}
+
+#[test]
+fn a_copy_of_the_output_pipe_outside_does_not_hold_the_run_up() {
+    // The first jail sends its stdout to the second, through a socket in a workspace that both may write.
+    let receive = "import socket, sys, time\n\
+                   s = socket.socket(socket.AF_UNIX)\n\
+                   s.bind(sys.argv[1]); s.listen(1)\n\
+                   c, _ = s.accept()\n\
+                   held = socket.recv_fds(c, 1, 1)\n\
+                   c.send(b'x'); time.sleep(20)";
+    let send = "import socket, sys, time\n\
+                s = socket.socket(socket.AF_UNIX)\n\
+                for _ in range(200):\n\
+                \x20   try: s.connect(sys.argv[1]); break\n\
+                \x20   except OSError: time.sleep(0.05)\n\
+                socket.send_fds(s, [b'x'], [1]); s.recv(1); print('sent', flush=True)";
+    let folder = crate::support::folder();
+    let socket = folder.path().join("socket").display().to_string();
+    let shared = ["--rw".to_owned(), folder.path().display().to_string()];
+    let holder = Jail::new().args(&shared).start(["/usr/bin/python3", "-c", receive, &socket]);
+    let started = Instant::now();
+
+    let run = Jail::new().args(&shared).run(["/usr/bin/python3", "-c", send, &socket]);
+
+    assert_eq!((run.code, run.out().as_str()), (Some(0), "sent"), "{run}");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    holder.signal(Signal::SIGTERM);
+    holder.wait().assert_clean();
+}
+
+#[test]
+fn output_over_the_limit_is_never_success() {
+    for _ in 0..20 {
+        let run = Jail::new().args(["--output-limit", "1K"]).run(["/usr/bin/head", "-c", "2000", "/dev/zero"]);
+
+        assert_eq!((run.code, run.verdict(), run.out().len()), (Some(153), "output", 1024), "{run}");
+    }
+}

@@ -376,6 +376,48 @@ fn claim_fs_9_every_mount_is_nosuid() {
     assert!(mounts.lines().count() > 3, "{mounts}");
 }
 
+/// Prints what comes of each way to give a file a set-uid or set-gid bit, and of the same without.
+const MODES: &str = r#"
+import errno, os, sys
+def attempt(name, action):
+    try:
+        action()
+        print(name, "ok")
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+at = sys.argv[1]
+file = os.path.join(at, "file")
+os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o755))
+new = lambda name, mode: os.close(os.open(os.path.join(at, name), os.O_CREAT | os.O_WRONLY, mode))
+attempt("chmod 4755", lambda: os.chmod(file, 0o4755))
+attempt("chmod 2755", lambda: os.chmod(file, 0o2755))
+attempt("fchmod 4755", lambda: os.fchmod(os.open(file, os.O_RDONLY), 0o4755))
+attempt("open 4755", lambda: new("made", 0o4755))
+attempt("mknod 4755", lambda: os.mknod(os.path.join(at, "node"), 0o104755))
+attempt("tmpfile 4755", lambda: os.close(os.open(at, os.O_TMPFILE | os.O_WRONLY, 0o4755)))
+attempt("chmod 1755", lambda: os.chmod(file, 0o1755))
+attempt("open 0755", lambda: new("plain", 0o755))
+"#;
+
+#[test]
+fn claim_fs_9_no_set_uid_file_is_left_behind() {
+    let ways = ["chmod 4755", "chmod 2755", "fchmod 4755", "open 4755", "mknod 4755", "tmpfile 4755"];
+    let plain = "chmod 1755 ok\nopen 0755 ok";
+    let told = |answer: &str| {
+        let ways: Vec<String> = ways.iter().map(|way| format!("{way} {answer}")).collect();
+        format!("{}\n{plain}", ways.join("\n"))
+    };
+    let folder = crate::support::folder();
+    let control = std::process::Command::new("/usr/bin/python3").args(["-c", MODES]).arg(folder.path()).output();
+    assert_eq!(String::from_utf8(control.unwrap().stdout).unwrap().trim_end(), told("ok"));
+
+    let jail = Jail::new().args(["--workspace-access", "write"]);
+    let workspace = jail.workspace().display().to_string();
+    let run = jail.run(["/usr/bin/python3", "-c", MODES, &workspace]);
+
+    assert_eq!(run.answer(), told("EPERM"));
+}
+
 #[test]
 fn claim_fs_9_device_nodes_cannot_be_made() {
     let run = Jail::new().probe(["batch", "mknod /tmp/null", "mknod /dev/shm/null", "create /tmp/file"]);

@@ -98,18 +98,27 @@ fn claim_id_2_no_capability_and_no_way_to_one() {
 
 #[test]
 fn claim_id_2_init_is_no_less_confined() {
-    let run = Jail::new().probe(["read", "/proc/1/status"]);
+    // From outside: inside, init is not shown.
+    let mut live = Jail::new().start_probe(["sleep", "30000"]);
+    live.wait_ready();
 
-    let status = run.answer();
-    for line in [
-        "CapPrm:\t0000000000000000",
-        "CapEff:\t0000000000000000",
-        "CapBnd:\t0000000000000000",
-        "NoNewPrivs:\t1",
-        "Seccomp:\t2",
-    ] {
-        assert!(status.lines().any(|own| own == line), "{line} is not in {status}");
+    let inside = live.inside();
+
+    assert_eq!(inside.len(), 2, "init and the payload");
+    for pid in inside {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        for line in [
+            "CapPrm:\t0000000000000000",
+            "CapEff:\t0000000000000000",
+            "CapBnd:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+        ] {
+            assert!(status.lines().any(|own| own == line), "{line} is not in {status}");
+        }
     }
+    live.signal(nix::sys::signal::Signal::SIGTERM);
+    live.wait().assert_clean();
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! Not for: the ways in which a run can end (see `lifecycle`).
 //! Runs in: the test process.
 
-use super::{Jail, outside};
+use super::{Jail, needs, outside};
 
 #[test]
 fn claim_pr_1_only_the_jails_own_processes_are_seen() {
@@ -15,7 +15,7 @@ fn claim_pr_1_only_the_jails_own_processes_are_seen() {
 
     assert_eq!(
         run.answer(),
-        format!("list /proc: ok 1 2 self thread-self\npid: ok 2 parent 1\nstat /proc/{host}: errno ENOENT")
+        format!("list /proc: ok 2 self thread-self\npid: ok 2 parent 1\nstat /proc/{host}: errno ENOENT")
     );
 }
 
@@ -84,6 +84,24 @@ fn claim_pr_5_the_jails_init_cannot_be_looked_into() {
     let answer = run.answer();
     let lines: Vec<&str> = answer.lines().collect();
     assert!(lines[..3].iter().all(|line| line.contains(": ok")), "{answer}");
-    let expected: Vec<String> = init.iter().map(|call| format!("{call}: errno EACCES")).collect();
+    let expected: Vec<String> = init.iter().map(|call| format!("{call}: errno ENOENT")).collect();
     assert_eq!(lines[3..], expected);
+}
+
+#[test]
+fn claim_pr_5_not_even_from_outside_without_privilege() {
+    needs!(user);
+    let mut live = Jail::new().start_probe(["sleep", "30000"]);
+    live.wait_ready();
+
+    // The program's memory is its caller's to read, init's is nobody's.
+    let readable =
+        |pid: &i32| std::fs::File::open(format!("/proc/{pid}/environ")).map_err(|error| error.raw_os_error());
+    let mut inside = live.inside();
+    inside.sort_unstable();
+    let answers: Vec<_> = inside.iter().map(|pid| readable(pid).err().flatten()).collect();
+
+    assert_eq!(answers, [Some(13), None], "init and the payload");
+    live.signal(nix::sys::signal::Signal::SIGTERM);
+    live.wait().assert_clean();
 }

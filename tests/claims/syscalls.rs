@@ -105,6 +105,26 @@ fn claim_sc_1_outside_the_kernel_answers_them_otherwise() {
 }
 
 #[test]
+fn claim_sc_1_no_lease_holds_up_the_host() {
+    let script = "import errno, fcntl, sys\n\
+                  file = open(sys.argv[1])\n\
+                  try: print('lease', fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK))\n\
+                  except OSError as error: print('lease', errno.errorcode[error.errno])\n\
+                  print('flags', fcntl.fcntl(file, fcntl.F_GETFD))";
+    let folder = crate::support::folder();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let control = std::process::Command::new("/usr/bin/python3").args(["-c", script]).arg(&file).output().unwrap();
+    assert_eq!(String::from_utf8(control.stdout).unwrap(), "lease 0\nflags 1\n");
+
+    let jail = Jail::new().file("file", "");
+    let path = jail.workspace().join("file").display().to_string();
+    let run = jail.run(["/usr/bin/python3", "-c", script, &path]);
+
+    assert_eq!(run.answer(), "lease EPERM\nflags 1");
+}
+
+#[test]
 fn claim_sc_1_ordinary_calls_work() {
     let run = Jail::new().probe(["batch", "fork 3", "threads 3", "mem 8", "uid"]);
 

@@ -42,6 +42,8 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
             if subset_pid {
                 mount::fsconfig(context, ZStr::literal(b"subset\0"), ZStr::literal(b"pid\0"))?;
             }
+            // Init is undumpable, so this hides it, and with it the supervisor's command line.
+            mount::fsconfig(context, ZStr::literal(b"hidepid\0"), ZStr::literal(b"ptraceable\0"))?;
             let attrs = mount::Attrs::NOSUID.and(mount::Attrs::NODEV).and(mount::Attrs::NOEXEC);
             slots.set(Slot::MOUNT, mount::fsmount(context, attrs)?)?;
             fd::close(context)?;
@@ -50,6 +52,8 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
             let context = mount::fsopen(ZStr::literal(b"devpts\0"))?;
             mount::fsconfig(context, ZStr::literal(b"ptmxmode\0"), ZStr::literal(b"0666\0"))?;
             mount::fsconfig(context, ZStr::literal(b"mode\0"), ZStr::literal(b"0620\0"))?;
+            // All instances share the host's kernel.pty.max.
+            mount::fsconfig(context, ZStr::literal(b"max\0"), ZStr::literal(b"64\0"))?;
             let attrs = mount::Attrs::NOSUID.and(mount::Attrs::NOEXEC);
             slots.set(Slot::MOUNT, mount::fsmount(context, attrs)?)?;
             fd::close(context)?;
@@ -98,7 +102,13 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         }
         Op::PivotRoot => mount::pivot_here()?,
         Op::DetachOldRoot => mount::detach_here()?,
-        Op::Chdir { path } => fd::chdir(script.text(path)?)?,
+        Op::Chdir { path } => {
+            // A magic link below /proc would lead to whatever an inherited descriptor is (CVE-2024-21626).
+            let flags = libc::O_PATH | libc::O_DIRECTORY;
+            let dir = fd::openat2(CWD, script.text(path)?, flags, 0, libc::RESOLVE_NO_MAGICLINKS)?;
+            fd::fchdir(dir)?;
+            fd::close(dir)?;
+        }
         Op::Hostname { name } => process::set_hostname(script.text(name)?)?,
         Op::LoopbackUp => fd::loopback_up()?,
         Op::NewSession => process::new_session()?,

@@ -65,8 +65,8 @@ fn reap_one() -> Result<Option<(i32, i32)>> {
 
 fn forward(payload: i32, signal: i32) -> Result<()> {
     match process::kill(payload, signal) {
-        // It has ended, and its status is on the way.
-        Err(Errno(libc::ESRCH)) => Ok(()),
+        // It has ended, and its status is on the way; or this is no signal.
+        Err(Errno(libc::ESRCH | libc::EINVAL)) => Ok(()),
         other => other,
     }
 }

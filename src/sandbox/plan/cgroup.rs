@@ -115,13 +115,13 @@ pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups, slots: &[Slot
         let (bytes, origin) = (policy.limits.memory.value.0, &policy.limits.memory.origin);
         if v2 {
             limit(dir, "memory.max", bytes.to_string(), false, origin);
-            // Absent where the kernel has no swap accounting, and then no swap to limit.
-            limit(dir, "memory.swap.max", "0".to_owned(), true, origin);
+            // Absent where the kernel does not account swap; then there must be none.
+            limit(dir, "memory.swap.max", "0".to_owned(), !host.swap, origin);
             limit(dir, "memory.oom.group", "1".to_owned(), true, origin);
         } else {
             limit(dir, "memory.limit_in_bytes", bytes.to_string(), false, origin);
             // Memory and swap together; cannot be below the limit on memory, so it comes second.
-            limit(dir, "memory.memsw.limit_in_bytes", bytes.to_string(), true, origin);
+            limit(dir, "memory.memsw.limit_in_bytes", bytes.to_string(), !host.swap, origin);
         }
     }
     if let Some(dir) = groups.dir(Controller::Pids) {

@@ -9,7 +9,8 @@ use crate::policy::{Origin, Policy};
 
 use super::op::Op;
 
-/// One op a limit; soft and hard are the same, so that a program cannot raise what it has.
+/// One op a limit; soft and hard are the same, so that a program cannot raise what it has. (CPU time is
+/// the exception: at the hard limit the kernel sends SIGKILL, which says nothing, so it lies a second above.)
 ///
 /// `counted` says that a cgroup counts the tasks: then its counter of refused forks has to be the one that
 /// is met, and the limit here is out of its way.
@@ -17,11 +18,15 @@ pub(super) fn lower(policy: &Policy, hard_limits: &BTreeMap<u32, u64>, counted: 
     let limits = &policy.limits;
     let mut ops = Vec::new();
     let mut push = |resource: u32, value: u64, origin: &Origin| {
+        let above = u64::from(resource == libc::RLIMIT_CPU);
         // Nobody may go above their own hard limit (the kernel asks for CAP_SYS_RESOURCE on the host).
-        let value = hard_limits.get(&resource).map_or(value, |hard| value.min(*hard));
-        ops.push((Op::Rlimit { resource, soft: value, hard: value }, origin.clone()));
+        let most = hard_limits.get(&resource).copied().unwrap_or(u64::MAX);
+        let op = Op::Rlimit { resource, soft: value.min(most), hard: value.saturating_add(above).min(most) };
+        ops.push((op, origin.clone()));
     };
-    push(libc::RLIMIT_CORE, limits.core.value.0, &limits.core.origin);
+    // Where core_pattern is a pipe, the kernel starts the host's helper whatever the limit is, unless it
+    // is exactly 1 (core(5)); for a file, 1 byte is too little for any core.
+    push(libc::RLIMIT_CORE, limits.core.value.0.max(1), &limits.core.origin);
     push(libc::RLIMIT_STACK, limits.stack.value.0, &limits.stack.origin);
     if let Some(size) = limits.fsize.value {
         push(libc::RLIMIT_FSIZE, size.0, &limits.fsize.origin);
@@ -35,7 +40,11 @@ pub(super) fn lower(policy: &Policy, hard_limits: &BTreeMap<u32, u64>, counted: 
     // this jail. One more for init.
     let room = if counted { 32 } else { 0 };
     push(libc::RLIMIT_NPROC, u64::from(limits.pids.value) + 1 + room, &limits.pids.origin);
+    // The host counts these for each of its users, whatever namespace they are in: timers and queued
+    // signals, message queues, locked memory.
+    push(libc::RLIMIT_SIGPENDING, 1024, &Origin::Default);
     push(libc::RLIMIT_MSGQUEUE, 819_200, &Origin::Default);
+    push(libc::RLIMIT_MEMLOCK, 8 << 20, &Origin::Default);
     push(libc::RLIMIT_NICE, 0, &Origin::Default);
     push(libc::RLIMIT_RTPRIO, 0, &Origin::Default);
     push(libc::RLIMIT_NOFILE, u64::from(limits.nofile.value), &limits.nofile.origin);
@@ -51,6 +60,8 @@ pub(super) const fn name(resource: u32) -> &'static str {
         libc::RLIMIT_CPU => "cpu",
         libc::RLIMIT_NPROC => "nproc",
         libc::RLIMIT_MSGQUEUE => "msgqueue",
+        libc::RLIMIT_SIGPENDING => "sigpending",
+        libc::RLIMIT_MEMLOCK => "memlock",
         libc::RLIMIT_NICE => "nice",
         libc::RLIMIT_RTPRIO => "rtprio",
         libc::RLIMIT_NOFILE => "nofile",

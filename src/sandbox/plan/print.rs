@@ -119,7 +119,8 @@ impl Plan {
             }
             Op::LandlockAllow { path, access } => format!("landlock allow {:#x} beneath {}", access, self.str(path)),
             Op::LandlockRestrict => "landlock restrict".to_owned(),
-            Op::Rlimit { resource, soft, .. } => format!("rlimit {} {soft}", limits::name(resource)),
+            Op::Rlimit { resource, soft, hard } if soft == hard => format!("rlimit {} {soft}", limits::name(resource)),
+            Op::Rlimit { resource, soft, hard } => format!("rlimit {} {soft} to {hard}", limits::name(resource)),
             Op::Stdio { slot: place, fd } => format!("{} becomes descriptor {fd}", slot(place)),
             Op::ResetSignals { ignored } => format!("reset signals (ignored by the caller: {ignored:#x})"),
             Op::CloseOnExec => "close-on-exec from 3 on".to_owned(),

@@ -193,9 +193,15 @@ pub(super) fn write(file: &Path, value: &str) -> io::Result<()> {
 }
 
 pub(super) fn refused(what: &str, path: &Path, error: &io::Error) -> Error {
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    let hint = if errno == libc::EINVAL && path.ends_with("cpu.cfs_quota_us") {
+        "a group above has a lower CPU quota: ask for less with --cpus"
+    } else {
+        "the cgroup tree is not the caller's to change; --allow-degraded cgroup goes without its limits"
+    };
     Error::new(ErrorKind::Setup, format!("cannot {what} {}: {}", path.display(), describe(error)))
-        .with_errno(error.raw_os_error().unwrap_or(libc::EIO))
-        .with_hint("the cgroup tree is not the caller's to change; --allow-degraded cgroup goes without its limits")
+        .with_errno(errno)
+        .with_hint(hint)
 }
 
 /// Beginning of the names of our groups; the supervisor's pid and start time follow.
@@ -209,16 +215,13 @@ pub(super) fn name(pid: u32, started: u64, number: u32) -> String {
 /// Removes groups beside `groups` whose supervisor is gone. Its jails died with it; only the empty
 /// directories are left, and one that is not empty (a live supervisor in another PID namespace) stays.
 pub(super) fn sweep(groups: &Groups) {
-    let Some(home) = groups.unique().first().and_then(|dir| dir.parent()) else { return };
-    let Ok(entries) = fs::read_dir(home) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if owner(name).is_some_and(|(pid, started)| start_time(pid) != Some(started)) {
-            for dir in groups.unique() {
-                // Not ours to worry about: gone already, or another's that is in use.
-                if dir.parent().is_some_and(|home| fs::remove_dir(home.join(name)).is_err()) {}
-            }
+    for home in groups.unique().into_iter().filter_map(Path::parent) {
+        let Ok(entries) = fs::read_dir(home) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let dead = name.to_str().and_then(owner).is_some_and(|(pid, started)| start_time(pid) != Some(started));
+            // What cannot be removed is in use, or another's who was faster.
+            if dead && fs::remove_dir(entry.path()).is_err() {}
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::unistd::{pipe2, read, write};
+use nix::unistd::{Gid, Uid, fchown, pipe2, read, write};
 
 use crate::error::{Error, ErrorKind, describe_errno};
 use crate::host::Found;
@@ -102,7 +102,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     let (stdin_child, stdin) = pipe()?;
     let (stdout, stdout_child) = pipe()?;
     let (stderr, stderr_child) = pipe()?;
-    for end in [&status, &stdin, &stdout, &stderr] {
+    for end in [&setup, &status, &stdin, &stdout, &stderr] {
         nonblocking(end)?;
     }
     let [slot_in, slot_out, slot_err] = Slot::STDIO;
@@ -157,7 +157,13 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 // The child has its copies; what it alone must hold we must not.
                 inherited.owned.clear();
             }
-            HostOp::WriteMaps { map } => write_maps(&process, *map)?,
+            HostOp::WriteMaps { map } => {
+                write_maps(&process, *map)?;
+                if map.privileged {
+                    // Pipes of root's could not be opened again through /dev/stdout.
+                    give_streams(&ends, *map)?;
+                }
+            }
             HostOp::Release => {
                 write(&ends.tie, b"!").map_err(|errno| failed("release the child", Errno(errno as i32)))?;
             }
@@ -213,8 +219,7 @@ fn make_id_map(uid: u32, gid: u32) -> Result<OwnedFd, Error> {
         .and_then(|()| fs::File::open(format!("{proc}/ns/user")).map_err(|error| map_refused("ns/user", &error)));
     drop((release, wait));
     // Not left to the pipe: another thread's clone may hold a copy of our end for a moment yet.
-    process::signal(&holder.pidfd, libc::SIGKILL).map_err(|errno| failed("end a helper", errno))?;
-    process::reap(holder.pid).map_err(|errno| failed("end a helper", errno))?;
+    drop(holder);
     Ok(opened?.into())
 }
 
@@ -271,15 +276,34 @@ fn write_maps(process: &Option<Process>, map: IdMap) -> Result<(), Error> {
     write("gid_map", &format!("{inside} {} 1", map.gid))
 }
 
-/// Reads what the set-up pipe brings: the first record, or `None` at its end, which means that the program runs.
-pub(super) fn read_record(setup: &OwnedFd) -> Result<Option<Record>, Error> {
+fn give_streams(ends: &Ends, map: IdMap) -> Result<(), Error> {
+    for end in [&ends.stdin, &ends.stdout, &ends.stderr] {
+        fchown(end, Some(Uid::from_raw(map.uid)), Some(Gid::from_raw(map.gid)))
+            .map_err(|errno| failed("give the program its streams", Errno(errno as i32)))?;
+    }
+    Ok(())
+}
+
+/// What the set-up pipe has to say.
+pub(super) enum News {
+    /// Nothing yet.
+    None,
+    /// Its end: init is shut in and the program runs, or both are gone.
+    End,
+    /// A step failed.
+    Failed(Record),
+}
+
+/// Reads it, without waiting.
+pub(super) fn news(setup: &OwnedFd) -> Result<News, Error> {
     let mut bytes = [0; record::LEN];
     match read(setup, &mut bytes) {
-        Ok(0) => Ok(None),
+        Ok(0) => Ok(News::End),
         Ok(count) => match Record::decode(bytes.get(..count).unwrap_or_default()) {
-            Some(record) => Ok(Some(record)),
+            Some(record) => Ok(News::Failed(record)),
             None => Err(Error::new(ErrorKind::Internal, "the child sent something that is no record")),
         },
+        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => Ok(News::None),
         Err(errno) => Err(failed("read the child's record", Errno(errno as i32))),
     }
 }

@@ -27,7 +27,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::{TimeSpec, TimeValLike as _};
 use nix::unistd::{dup, read, write};
 
-use crate::error::{Error, ErrorKind, describe, describe_errno};
+use crate::error::{Error, ErrorKind, describe_errno};
 use crate::policy::{Layer, Limits, OnOverflow, Policy};
 use crate::report::{
     ErrorInfo, Faults, Io, LayerStatus, Memory, OutputReport, Posture, ProfileId, Report, SCHEMA, Sched, Setup, Source,
@@ -36,9 +36,10 @@ use crate::report::{
 use crate::sandbox::child::record::{self, Record, Role};
 use crate::sandbox::plan::op::Op;
 use crate::sandbox::plan::{Fate, Plan, RunName, Witness};
-use crate::sandbox::sys::process::{self, Process, Reaped};
+use crate::sandbox::sys::process::{Process, Reaped};
 use crate::sandbox::{Command, OutputMode, Stdin};
 
+use gate::News;
 use stream::{Input, Output};
 use usage::Samples;
 use verdict::{Cause, Evidence};
@@ -51,6 +52,9 @@ const DRAIN: Duration = Duration::from_millis(250);
 
 /// How often procfs is looked at, where it has to stand in for a cgroup.
 const SAMPLE: Duration = Duration::from_millis(20);
+
+/// How long an OOM kill may take after it was announced.
+const OOM_WAIT: Duration = Duration::from_millis(200);
 
 /// The least time between two looks at the CPU time.
 const CPU_TICK: Duration = Duration::from_millis(5);
@@ -73,7 +77,8 @@ pub struct Running {
     /// `None` after its end: the program runs, or the set-up failed.
     setup_pipe: Option<OwnedFd>,
     status_pipe: OwnedFd,
-    tie: OwnedFd,
+    /// `None` once the run is being ended.
+    tie: Option<OwnedFd>,
     stdin: Input,
     stdout: Output,
     stderr: Output,
@@ -152,17 +157,18 @@ pub(super) fn launch(
     };
     cgroup::sweep(&plan.groups);
     let (bytes, from) = stdin(command)?;
+    // Before any descriptor is made: with the caller's stdout closed, one of ours would get its number.
+    let sinks = match command.output_mode() {
+        OutputMode::Capture => None,
+        OutputMode::Inherit => Some((sink(dup(io::stdout()))?, sink(dup(io::stderr()))?)),
+    };
     let mut guard = cgroup::Guard::new(plan.groups.clone());
     let gate::Started { process, ends, unmapped, before_clone, after_clone } = gate::start(&plan, &mut guard)?;
     let keep = policy.output.keep.value.0;
-    let output = |pipe, to: fn() -> io::Result<OwnedFd>| match command.output_mode() {
-        OutputMode::Capture => Ok(Output::keep(pipe, keep)),
-        OutputMode::Inherit => to().map(|to| Output::pass(pipe, to)).map_err(|error| {
-            Error::new(ErrorKind::Usage, format!("stdout or stderr cannot be written to: {}", describe(&error)))
-        }),
+    let (stdout, stderr) = match sinks {
+        None => (Output::keep(ends.stdout, keep), Output::keep(ends.stderr, keep)),
+        Some((out, err)) => (Output::pass(ends.stdout, out), Output::pass(ends.stderr, err)),
     };
-    let stdout = output(ends.stdout, || dup(io::stdout()).map_err(io::Error::from))?;
-    let stderr = output(ends.stderr, || dup(io::stderr()).map_err(io::Error::from))?;
     let counts =
         [Layer::CgroupMemory, Layer::CgroupPids, Layer::CgroupCpu].into_iter().all(|layer| plan.applies(layer));
     let mut running = Running {
@@ -178,7 +184,7 @@ pub(super) fn launch(
         guard,
         setup_pipe: Some(ends.setup),
         status_pipe: ends.status,
-        tie: ends.tie,
+        tie: Some(ends.tie),
         stdin: Input::new(ends.stdin, bytes, from),
         stdout,
         stderr,
@@ -208,6 +214,15 @@ pub(super) fn launch(
         running.turn()?;
     }
     Ok(running)
+}
+
+/// A stream of the caller's to pass output on to. One that is closed takes nothing, as without us.
+fn sink(stream: nix::Result<OwnedFd>) -> Result<Option<OwnedFd>, Error> {
+    match stream {
+        Ok(stream) => Ok(Some(stream)),
+        Err(Errno::EBADF) => Ok(None),
+        Err(errno) => Err(refused("use stdout or stderr", errno)),
+    }
 }
 
 /// What the program reads first, and where the rest comes from.
@@ -278,12 +293,18 @@ impl Running {
         }
     }
 
-    /// Sends a signal to the program (not to what it started).
+    /// Sends a signal, 1 to 64, to the program (not to what it started).
     ///
     /// # Errors
-    /// The run has ended.
+    /// There is no such signal, or the run has ended.
     pub fn signal(&self, signal: u8) -> Result<(), Error> {
-        write(&self.tie, &[signal]).map_err(|errno| refused("send a signal: the run has ended", errno))?;
+        if !(1..=64).contains(&signal) {
+            return Err(Error::new(ErrorKind::Usage, format!("{signal} is not a signal (1 to 64 are)")));
+        }
+        let Some(tie) = &self.tie else {
+            return Err(Error::new(ErrorKind::Usage, "the run has ended: there is nobody to signal"));
+        };
+        write(tie, &[signal]).map_err(|errno| refused("send a signal", errno))?;
         Ok(())
     }
 
@@ -309,6 +330,9 @@ impl Running {
     fn turn(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         self.act_on_time(now)?;
+        if self.ended.is_some() {
+            self.take_the_rest()?;
+        }
         if self.is_over() {
             return Ok(());
         }
@@ -363,6 +387,8 @@ impl Running {
                 self.read_setup()?;
                 self.read_status();
                 self.ended = Some(Instant::now());
+                // Nobody of the jail holds it any more; a copy in another process of the caller's may.
+                self.setup_pipe = None;
                 if self.cause.is_some() || self.failure.is_some() {
                     self.drain_until = Some(Instant::now() + DRAIN);
                 }
@@ -379,7 +405,9 @@ impl Running {
             }
             Event::StdinSource => self.stdin.fill(&mut self.buffer),
             Event::StdinTarget => self.stdin.flush(),
-            Event::StdoutSource | Event::StderrSource => self.take_output(event == Event::StdoutSource)?,
+            Event::StdoutSource | Event::StderrSource => {
+                self.take_output(event == Event::StdoutSource)?;
+            }
             Event::StdoutTarget => {
                 let result = self.stdout.flush();
                 self.handed_on(result);
@@ -392,7 +420,24 @@ impl Running {
         Ok(())
     }
 
-    fn take_output(&mut self, is_stdout: bool) -> Result<(), Error> {
+    /// After the end of everything in the jail: what is in the pipes is all there will be. Their end of file
+    /// is not waited for, since somebody outside may have been sent a copy of the writing end.
+    fn take_the_rest(&mut self) -> Result<(), Error> {
+        for is_stdout in [true, false] {
+            let stream = |running: &Self| {
+                if is_stdout { running.stdout.source().is_some() } else { running.stderr.source().is_some() }
+            };
+            while stream(self) {
+                if self.take_output(is_stdout)? == 0 {
+                    if is_stdout { self.stdout.close() } else { self.stderr.close() }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes there were.
+    fn take_output(&mut self, is_stdout: bool) -> Result<u64, Error> {
         let written = self.stdout.total() + self.stderr.total();
         let allowed = self.policy.output.limit.value.map_or(u64::MAX, |limit| limit.0.saturating_sub(written));
         let stream = if is_stdout { &mut self.stdout } else { &mut self.stderr };
@@ -402,11 +447,15 @@ impl Running {
         if count > allowed {
             self.output_cut = true;
             match self.policy.output.on_overflow.value {
-                OnOverflow::Kill => self.end(Cause::Output),
+                // Whether or not the program has meanwhile ended by itself.
+                OnOverflow::Kill => {
+                    self.cause.get_or_insert(Cause::Output);
+                    self.kill_all();
+                }
                 OnOverflow::Truncate => {}
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     /// A full disk or a broken terminal on the caller's side ends the run: its output would be lost.
@@ -425,22 +474,24 @@ impl Running {
 
     fn read_setup(&mut self) -> Result<(), Error> {
         let Some(pipe) = &self.setup_pipe else { return Ok(()) };
-        let record = gate::read_record(pipe)?;
-        self.setup.child_us = micros(self.cloned.elapsed());
-        self.setup_pipe = None;
-        match record {
+        let failed = match gate::news(pipe)? {
+            News::None => return Ok(()),
             // Init closes its end when it is shut in, the payload by its exec. It is also what is left when
             // both are killed on the way: then init has ended as well.
-            None => self.ran = !self.killed && self.init_lives(),
-            Some(Record::Failed { role, step, errno }) => {
-                self.failure = Some(self.explain(role, step, errno));
-                self.kill_all();
+            News::End => {
+                self.ran = !self.killed && self.init_lives();
+                None
             }
-            Some(Record::Ended { .. }) => {
-                self.failure =
-                    Some(Error::new(ErrorKind::Internal, "init reported an end where set-up records belong"));
-                self.kill_all();
+            News::Failed(Record::Failed { role, step, errno }) => Some(self.explain(role, step, errno)),
+            News::Failed(Record::Ended { .. }) => {
+                Some(Error::new(ErrorKind::Internal, "init reported an end where set-up records belong"))
             }
+        };
+        self.setup.child_us = micros(self.cloned.elapsed());
+        self.setup_pipe = None;
+        if failed.is_some() {
+            self.failure = failed;
+            self.kill_all();
         }
         Ok(())
     }
@@ -497,8 +548,10 @@ impl Running {
         }
         self.killed = true;
         self.stdin.close();
+        // The second tie: should the signal not get through, init sees the end of this pipe.
+        self.tie = None;
         if let Some(process) = &self.process
-            && process::signal(&process.pidfd, libc::SIGKILL).is_err()
+            && process.signal(libc::SIGKILL).is_err()
         {
             // It has ended; the pidfd says so next.
         }
@@ -519,9 +572,14 @@ impl Running {
             self.read_status();
             self.end(Cause::WallTime);
         }
-        if self.oom_seen.is_some() && self.guard.oom_kills().is_some_and(|kills| kills > 0) {
-            self.oom_seen = None;
-            self.end(Cause::Memory);
+        if let Some(seen) = self.oom_seen {
+            if self.guard.oom_kills().is_some_and(|kills| kills > 0) {
+                self.oom_seen = None;
+                self.end(Cause::Memory);
+            } else if now - seen > OOM_WAIT {
+                // Memory was found elsewhere.
+                self.oom_seen = None;
+            }
         }
         let init = self.process.as_ref().map_or(0, |process| process.pid);
         if let Some(samples) = &mut self.samples
@@ -745,7 +803,7 @@ impl Running {
     fn reap(&mut self) -> (Option<Reaped>, Option<usage::Moved>) {
         let Some(process) = self.process.take() else { return (None, None) };
         let moved = self.ended.and_then(|_| usage::moved(process.pid));
-        (process::reap(process.pid).ok(), moved)
+        (process.reap().ok(), moved)
     }
 
     /// The group's counters, and then its end.
@@ -829,12 +887,8 @@ struct Figures {
 }
 
 impl Drop for Running {
+    /// Ends what is left; the process is reaped and the groups are removed as the fields go.
     fn drop(&mut self) {
         self.kill_all();
-        if let Some(process) = self.process.take()
-            && process::reap(process.pid).is_err()
-        {
-            // Somebody else has reaped it; then it has ended.
-        }
     }
 }

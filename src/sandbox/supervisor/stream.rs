@@ -10,9 +10,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{read, write};
 
 use crate::report::{Stream as StreamReport, Text};
@@ -22,6 +25,60 @@ const CHUNK: usize = 64 * 1024;
 
 /// What a pipe surely takes without blocking when poll(2) says that it is writable (pipe(7)).
 const PIPE_BUF: usize = 4096;
+
+/// A descriptor of the caller's. What poll(2) says of it may no longer hold when we read or write: somebody
+/// else may have been faster, or a terminal was stopped. Nothing may block here, for no limit holds meanwhile.
+#[derive(Debug)]
+struct Peer {
+    fd: OwnedFd,
+    way: Way,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// A regular file: never waits for anybody.
+    File,
+    /// A pipe or device, opened anew with O_NONBLOCK: that flag is one of the open file, which the caller
+    /// shares, so it cannot be set on the caller's.
+    Own,
+    /// A socket: each call can say that it does not wait.
+    Socket,
+    /// None of it: only what poll(2) promises is written.
+    Shared,
+}
+
+impl Peer {
+    fn new(fd: OwnedFd, access: OFlag) -> Self {
+        let kind = fstat(&fd).map_or(0, |stat| stat.st_mode & libc::S_IFMT);
+        if kind == libc::S_IFREG {
+            return Self { fd, way: Way::File };
+        }
+        if kind == libc::S_IFSOCK {
+            return Self { fd, way: Way::Socket };
+        }
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        match open(path.as_str(), flags, Mode::empty()) {
+            Ok(own) => Self { fd: own, way: Way::Own },
+            Err(_not_ours_to_open) => Self { fd, way: Way::Shared },
+        }
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> nix::Result<usize> {
+        match self.way {
+            Way::Socket => recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT),
+            Way::File | Way::Own | Way::Shared => read(&self.fd, buffer),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
+        match self.way {
+            Way::Socket => send(self.fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
+            Way::File | Way::Own => write(&self.fd, bytes),
+            Way::Shared => write(&self.fd, bytes.get(..bytes.len().min(PIPE_BUF)).unwrap_or_default()),
+        }
+    }
+}
 
 /// One output stream of the program.
 #[derive(Debug)]
@@ -38,7 +95,7 @@ enum Sink {
     /// Kept for the report.
     Keep(Keep),
     /// Passed on to a descriptor of the caller's; `None` once that is closed.
-    Pass { to: Option<OwnedFd>, waiting: VecDeque<u8> },
+    Pass { to: Option<Peer>, waiting: VecDeque<u8> },
 }
 
 /// The first and the last bytes of a stream, half of the room each.
@@ -71,9 +128,11 @@ impl Output {
         Self { pipe: Some(pipe), sink: Sink::Keep(keep), total: 0, omitted: 0 }
     }
 
-    /// Passes on to `to`.
-    pub(super) fn pass(pipe: OwnedFd, to: OwnedFd) -> Self {
-        Self { pipe: Some(pipe), sink: Sink::Pass { to: Some(to), waiting: VecDeque::new() }, total: 0, omitted: 0 }
+    /// Passes on to `to`; without one, nobody takes it and the program is told so.
+    pub(super) fn pass(pipe: OwnedFd, to: Option<OwnedFd>) -> Self {
+        let to = to.map(|to| Peer::new(to, OFlag::O_WRONLY));
+        let pipe = to.is_some().then_some(pipe);
+        Self { pipe, sink: Sink::Pass { to, waiting: VecDeque::new() }, total: 0, omitted: 0 }
     }
 
     /// Bytes that the program wrote and we took.
@@ -94,7 +153,7 @@ impl Output {
     /// The caller's descriptor, when something waits for it.
     pub(super) fn target(&self) -> Option<BorrowedFd<'_>> {
         match &self.sink {
-            Sink::Pass { to: Some(to), waiting } if !waiting.is_empty() => Some(to.as_fd()),
+            Sink::Pass { to: Some(to), waiting } if !waiting.is_empty() => Some(to.fd.as_fd()),
             Sink::Pass { .. } | Sink::Keep(_) => None,
         }
     }
@@ -135,8 +194,7 @@ impl Output {
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let Sink::Pass { to: Some(to), waiting } = &mut self.sink else { return Ok(()) };
         let (front, _) = waiting.as_slices();
-        let chunk = front.get(..front.len().min(PIPE_BUF)).unwrap_or_default();
-        match write(to, chunk) {
+        match to.write(front) {
             Ok(count) => {
                 waiting.drain(..count);
                 Ok(())
@@ -151,6 +209,11 @@ impl Output {
                 Err(errno.into())
             }
         }
+    }
+
+    /// Takes nothing more from the program.
+    pub(super) fn close(&mut self) {
+        self.pipe = None;
     }
 
     /// Gives up on the reader and on what waits for it.
@@ -193,7 +256,7 @@ pub(super) struct Input {
     /// Our end of the pipe; `None` when all was said or nobody listens.
     pipe: Option<OwnedFd>,
     /// Where more comes from; `None` after its end.
-    from: Option<OwnedFd>,
+    from: Option<Peer>,
     waiting: VecDeque<u8>,
 }
 
@@ -201,6 +264,7 @@ impl Input {
     /// Bytes that are there, and then what comes from `from`. With neither, the program reads an end
     /// of file at once.
     pub(super) fn new(pipe: OwnedFd, bytes: Vec<u8>, from: Option<OwnedFd>) -> Self {
+        let from = from.map(|from| Peer::new(from, OFlag::O_RDONLY));
         let mut input = Self { pipe: Some(pipe), from, waiting: bytes.into() };
         input.close_if_done();
         input
@@ -214,7 +278,11 @@ impl Input {
 
     /// The caller's descriptor, when there is room for more of it.
     pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
-        if self.pipe.is_some() && self.waiting.is_empty() { self.from.as_ref().map(AsFd::as_fd) } else { None }
+        if self.pipe.is_some() && self.waiting.is_empty() {
+            self.from.as_ref().map(|from| from.fd.as_fd())
+        } else {
+            None
+        }
     }
 
     /// The pipe, when something waits for it.
@@ -225,7 +293,7 @@ impl Input {
     /// Takes what is there. A source that fails is at its end.
     pub(super) fn fill(&mut self, buffer: &mut [u8; CHUNK]) {
         let Some(from) = &self.from else { return };
-        match read(from, buffer) {
+        match from.read(buffer) {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Ok(0) | Err(_) => self.from = None,
             Ok(count) => self.waiting.extend(buffer.get(..count).unwrap_or_default()),

@@ -101,12 +101,6 @@ pub(crate) fn symlinkat(target: ZStr<'_>, dir: Fd, path: ZStr<'_>) -> Result<()>
     unsafe { call(libc::SYS_symlinkat, a) }.map(drop_result)
 }
 
-/// chdir(2).
-pub(crate) fn chdir(path: ZStr<'_>) -> Result<()> {
-    // SAFETY: the kernel reads the NUL-ended `path`, alive over the call.
-    unsafe { call(libc::SYS_chdir, [path.arg(), 0, 0, 0, 0, 0]) }.map(drop_result)
-}
-
 /// fchdir(2).
 pub(crate) fn fchdir(fd: Fd) -> Result<()> {
     // SAFETY: no pointers.

@@ -11,13 +11,40 @@ use super::fd::{Fd, drop_result};
 use super::raw::{call, int, to_int, word};
 use super::{Errno, Result, ZStr};
 
-/// A process as both the kernel's number and a handle that cannot be reused.
+/// A process as both the kernel's number and a handle that cannot be reused. Whoever lets go of one that
+/// was not reaped has it killed and reaped.
 #[derive(Debug)]
 pub(crate) struct Process {
     /// Valid until it is reaped.
     pub(crate) pid: i32,
     /// pidfd_open(2); readable once the process has ended.
     pub(crate) pidfd: OwnedFd,
+    reaped: bool,
+}
+
+impl Process {
+    /// pidfd_send_signal(2), Linux 5.1: reaches exactly this process, or nobody. Supervisor.
+    pub(crate) fn signal(&self, signal: i32) -> Result<()> {
+        let a = [int(self.pidfd.as_raw_fd()), int(signal), 0, 0, 0, 0];
+        // SAFETY: no signal information is given (null), so no pointer is followed.
+        unsafe { call(libc::SYS_pidfd_send_signal, a) }.map(drop_result)
+    }
+
+    /// wait4(2), with its usage; waits for its end. Supervisor.
+    pub(crate) fn reap(mut self) -> Result<Reaped> {
+        self.reaped = true;
+        reap(self.pid)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // ESRCH: it has ended, and waits to be reaped.
+        if !self.reaped && matches!(self.signal(libc::SIGKILL), Ok(()) | Err(Errno(libc::ESRCH))) {
+            // Nobody else can have reaped it: it has no exit signal that a `waitpid(-1)` would see.
+            if reap(self.pid).is_err() {}
+        }
+    }
 }
 
 #[repr(C)]
@@ -62,7 +89,7 @@ pub(crate) fn spawn(flags: u64, cgroup: Option<Fd>, child: impl FnOnce() -> i32)
     }
     // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Process { pid: to_int(pid), pidfd })
+    Ok(Process { pid: to_int(pid), pidfd, reaped: false })
 }
 
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
@@ -266,8 +293,7 @@ pub(crate) struct Reaped {
     pub(crate) involuntary_switches: u64,
 }
 
-/// wait4(2) for one child of ours, with its usage; waits for its end. Supervisor.
-pub(crate) fn reap(pid: i32) -> Result<Reaped> {
+fn reap(pid: i32) -> Result<Reaped> {
     let mut status: i32 = 0;
     let mut usage = core::mem::MaybeUninit::<libc::rusage>::zeroed();
     let a = [int(pid), (&raw mut status).addr(), int(libc::__WALL), usage.as_mut_ptr().addr(), 0, 0];
@@ -294,11 +320,4 @@ pub(crate) fn reap(pid: i32) -> Result<Reaped> {
         voluntary_switches: count(usage.ru_nvcsw),
         involuntary_switches: count(usage.ru_nivcsw),
     })
-}
-
-/// pidfd_send_signal(2), Linux 5.1: reaches exactly this process, or nobody. Supervisor.
-pub(crate) fn signal(process: &OwnedFd, signal: i32) -> Result<()> {
-    let a = [int(process.as_raw_fd()), int(signal), 0, 0, 0, 0];
-    // SAFETY: no signal information is given (null), so no pointer is followed.
-    unsafe { call(libc::SYS_pidfd_send_signal, a) }.map(drop_result)
 }
