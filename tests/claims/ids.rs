@@ -106,7 +106,7 @@ fn claim_id_2_init_is_no_less_confined() {
 
     assert_eq!(inside.len(), 2, "init and the payload");
     for pid in inside {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         for line in [
             "CapPrm:\t0000000000000000",
             "CapEff:\t0000000000000000",
