@@ -411,7 +411,7 @@ fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
 impl Host {
     /// A made-up machine like a current distribution's: root caller, all layers to be had.
     pub(crate) fn made() -> Self {
-        let dirs = ["/", "/usr", "/usr/bin", "/usr/lib", "/etc/alternatives", "/work", "/var", "/home"];
+        let dirs = ["/", "/usr", "/usr/bin", "/usr/lib", "/etc/alternatives", "/project", "/var", "/home"];
         let mut files: BTreeMap<PathBuf, Kind> = dirs.into_iter().map(|dir| (dir.into(), Kind::Dir)).collect();
         for (link, target) in [("/bin", "usr/bin"), ("/lib", "usr/lib"), ("/lib64", "usr/lib64"), ("/sbin", "usr/sbin")]
         {
@@ -439,7 +439,7 @@ impl Host {
             swap: false,
             jail_ids: (0x7a61_0000, 0x1_0000),
             hard_limits: BTreeMap::new(),
-            caller: Caller { cwd: "/work".into(), homes: vec!["/root".into()], env: BTreeMap::new() },
+            caller: Caller { cwd: "/project".into(), homes: vec!["/root".into()], env: BTreeMap::new() },
             files: Files::Made(files),
         }
     }

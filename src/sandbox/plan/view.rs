@@ -293,7 +293,7 @@ mod tests {
         let mut profile = Profile::builtin("strict").unwrap();
         profile.merge(Profile::parse("test.toml", patch).unwrap());
         let policy = Policy::new(&profile).unwrap();
-        let workspace = Located::new("/work".into(), Origin::Default);
+        let workspace = Located::new("/project".into(), Origin::Default);
         View::new(&policy, host, Some(&workspace))
     }
 

@@ -96,7 +96,7 @@ mod tests {
             chosen("/root", None),
             Err("/root is your home directory, which is not shown as a workspace by accident".to_owned())
         );
-        assert_eq!(chosen("/work", Some("/root")), Ok(Some("/root".into())));
+        assert_eq!(chosen("/project", Some("/root")), Ok(Some("/root".into())));
         assert_eq!(
             chosen("/home", None),
             Err("/home is a system directory, which is not shown as a workspace by accident".to_owned())
@@ -107,7 +107,7 @@ mod tests {
     fn the_machine_itself_is_never_one() {
         let whole = Err("/ cannot be the workspace: it is the whole machine".to_owned());
         assert_eq!(chosen("/", None), whole);
-        assert_eq!(chosen("/work", Some("/")), whole);
+        assert_eq!(chosen("/project", Some("/")), whole);
         assert_eq!(chosen("/proc", None), Err("/proc cannot be the workspace: the jail has its own".to_owned()));
     }
 }
