@@ -1,9 +1,12 @@
 //! `jail run`, and `jail` without a subcommand: runs a program and reports.
 //!
-//! For: the order of things around a run. Where the report goes is opened before anything is started, so that a report that cannot be written stops the run;
+//! For: the order of things around a run. Signals that cancel it are held back first of all; where the
+//! report goes is opened before anything is started, so that a report that cannot be written stops the run;
 //! it is written also when the set-up failed.
 //! Not for: the run itself (the library's), or how a report is kept from being forged (see `sink`).
 //! Runs in: the supervisor.
+
+use nix::sys::signal::{SigSet, Signal};
 
 use jail::{Error, Policy, Report, Sandbox};
 
@@ -16,7 +19,7 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
         render::short_usage();
         return FAILED;
     }
-    let mut sinks = match open_sinks(&args.io) {
+    let mut sinks = match hold_signals().and_then(|()| open_sinks(&args.io)) {
         Ok(sinks) => sinks,
         Err(error) => {
             render::error(&error);
@@ -54,6 +57,13 @@ fn start(args: &RunArgs, policy: Policy) -> Result<Report, Error> {
     let command = overrides::command(&args.sandbox, &args.command)?;
     let command = overrides::connect(command, &args.io)?;
     Ok(Sandbox::new(policy)?.run(&command))
+}
+
+/// Keeps the signals that end a run from ending us without a report, before and after the library takes them.
+fn hold_signals() -> Result<(), Error> {
+    let held = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    held.thread_block()
+        .map_err(|errno| Error::usage(format!("signals cannot be held: {}", jail::describe(&errno.into()))))
 }
 
 /// Every place beside stdout that was asked for.
