@@ -5,9 +5,13 @@
 //! Runs in: the test process.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::Value;
 
 use crate::support::{Jail, Run, copy_program, validate};
@@ -470,6 +474,169 @@ fn a_full_disk_for_the_report_is_said() {
 
     assert_eq!(run.code, Some(125), "{run}");
     assert_eq!(run.err(), "jail: --report /dev/full: the report cannot be written: no space left on device\n");
+}
+
+/// Runs a script that may write in its workspace, below which the report is to be: `--report out/run.json`.
+#[track_caller]
+fn script_beside_its_report(script: &str) -> Run {
+    let jail = Jail::new().without_report().args(["--workspace-access", "write", "--report", "out/run.json"]);
+    fs::create_dir(jail.workspace().join("out")).unwrap();
+    fs::write(jail.workspace().join("out/run.json"), "old").unwrap();
+    let other = jail.beside("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("run.json"), "other").unwrap();
+
+    let run = jail.run(["/bin/sh", "-c", script, "sh", other.to_str().unwrap()]);
+
+    assert_eq!(listing(&other), ["run.json"], "{run}");
+    assert_eq!(fs::read_to_string(other.join("run.json")).unwrap(), "other", "{run}");
+    run
+}
+
+/// The names in a directory, sorted.
+fn listing(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The directory holds a report that says so, for its owner alone, and nothing else.
+#[track_caller]
+fn assert_holds_the_report(directory: &Path, exit: i32) {
+    assert_eq!(listing(directory), ["run.json"]);
+    let path = directory.join("run.json");
+    let report: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    validate(&report);
+    assert_eq!(report["exit"]["code"], exit, "{report:#}");
+    assert_eq!(fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn the_program_cannot_forge_its_report() {
+    for script in [
+        "exit 3",
+        "rm out/run.json && echo forged >out/run.json; exit 3",
+        "head -c 300000 /dev/zero >out/run.json; exit 3",
+        "echo forged >out/mine && mv out/mine out/run.json; exit 3",
+        "mkfifo out/fifo && mv out/fifo out/run.json; exit 3",
+        "rm out/run.json && ln -s \"$1/run.json\" out/run.json; exit 3",
+        "mv out old && ln -s old out; exit 3",
+    ] {
+        let run = script_beside_its_report(script);
+
+        assert_eq!((run.code, run.err().as_str()), (Some(3), ""), "{run}");
+        assert_holds_the_report(&run.workspace().join("out"), 3);
+    }
+}
+
+#[test]
+fn a_report_that_the_program_led_elsewhere_is_said() {
+    let lost = "jail: --report out/run.json: the report cannot be written: ";
+    for script in ["mv out old && ln -s \"$1\" out", "mv out old && mkdir out && echo forged >out/run.json"] {
+        let run = script_beside_its_report(script);
+
+        let said = format!("{lost}the program changed what that name leads to\n");
+        assert_eq!((run.code, run.err()), (Some(125), said), "{run}");
+        assert_holds_the_report(&run.workspace().join("old"), 0);
+    }
+
+    let run = script_beside_its_report("rm out/run.json && mkdir out/run.json");
+    assert_eq!((run.code, run.err()), (Some(125), format!("{lost}is a directory\n")), "{run}");
+    assert_eq!(listing(&run.workspace().join("out")), ["run.json"]);
+}
+
+#[test]
+fn a_link_to_a_report_is_followed_as_it_was_before_the_run() {
+    for (script, code) in [("true", 0), ("ln -sf other/run.json link", 125)] {
+        let jail = Jail::new().without_report().args(["--workspace-access", "write", "--report", "link"]);
+        for name in ["out", "other"] {
+            fs::create_dir(jail.workspace().join(name)).unwrap();
+            fs::write(jail.workspace().join(name).join("run.json"), name).unwrap();
+        }
+        symlink("out/run.json", jail.workspace().join("link")).unwrap();
+
+        let run = jail.run(["/bin/sh", "-c", script]);
+
+        assert_eq!(run.code, Some(code), "{run}");
+        assert!(fs::symlink_metadata(run.workspace().join("link")).unwrap().is_symlink());
+        assert_holds_the_report(&run.workspace().join("out"), 0);
+        assert_eq!(fs::read_to_string(run.workspace().join("other/run.json")).unwrap(), "other");
+    }
+}
+
+#[test]
+fn an_old_report_survives_a_command_line_that_is_refused() {
+    let jail = Jail::new().without_report();
+    let report = jail.beside("run.json");
+    fs::write(&report, "old").unwrap();
+
+    let run = jail.arg("--report").arg(&report).args(["--report-fd", "77"]).probe(["exit", "0"]);
+
+    assert_eq!(run.code, Some(125), "{run}");
+    assert_eq!(fs::read_to_string(&report).unwrap(), "old");
+    assert_eq!(listing(report.parent().unwrap()), ["run.json", "work"]);
+}
+
+#[test]
+fn a_report_needs_a_name_of_a_file() {
+    let places = [("new/", "no such file or directory"), ("..", "is a directory"), ("probe/x", "not a directory")];
+    for (name, problem) in places {
+        let run = Jail::new().without_report().args(["--report", name]).probe(["exit", "0"]);
+
+        assert_refused(&run, 125, &format!("jail: --report {name}: cannot be written: {problem}\n"));
+    }
+}
+
+#[test]
+fn a_report_fifo_without_a_reader_is_refused() {
+    let jail = Jail::new().without_report();
+    let fifo = jail.beside("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+
+    let run = jail.arg("--report").arg(&fifo).probe(["exit", "0"]);
+
+    let problem = "cannot be written: it has no reader (start that first)";
+    assert_refused(&run, 125, &format!("jail: --report {}: {problem}\n", fifo.display()));
+}
+
+#[test]
+fn a_report_goes_to_the_reader_of_a_fifo() {
+    let jail = Jail::new().without_report();
+    let fifo = jail.beside("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    let mut reader = fs::OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&fifo).unwrap();
+
+    let run = jail.arg("--report").arg(&fifo).probe(["exit", "3"]);
+
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!((run.code, run.err().as_str()), (Some(3), ""), "{run}");
+    validate(&serde_json::from_str(&text).unwrap());
+    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn a_report_goes_to_a_device() {
+    let run = Jail::new().without_report().args(["--report", "/dev/null"]).probe(["exit", "3"]);
+
+    assert_eq!((run.code, run.err().as_str()), (Some(3), ""), "{run}");
+    assert!(fs::symlink_metadata("/dev/null").unwrap().file_type().is_char_device());
+}
+
+#[test]
+fn a_report_on_stdout_follows_the_output() {
+    let jail = Jail::new().without_report().args(["--report", "/dev/stdout"]);
+    let output = jail.beside("output");
+    let script = "file=$1; shift; exec \"$@\" >\"$file\"";
+
+    let run = jail.through(["/bin/sh", "-c", script, "sh", output.to_str().unwrap()]).run(["/bin/echo", "line"]);
+
+    assert_eq!((run.code, run.err().as_str()), (Some(0), ""), "{run}");
+    let text = fs::read_to_string(output).unwrap();
+    let (line, report) = text.split_once('\n').unwrap();
+    assert_eq!(line, "line");
+    validate(&serde_json::from_str(report).unwrap());
 }
 
 #[test]

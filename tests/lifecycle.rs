@@ -12,6 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 
 use crate::support::{Jail, needs};
 
@@ -59,6 +61,58 @@ fn terminate_ends_a_program_that_stopped_itself() {
 #[test]
 fn terminate_ends_a_program_in_a_session_of_its_own() {
     cancel(Signal::SIGTERM, &["setsid", "30000"], 143);
+}
+
+/// Whether a process holds a signal back.
+fn holds(pid: Pid, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let held = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+    u64::from_str_radix(held, 16).unwrap() & 1 << (signal as i32 - 1) != 0
+}
+
+#[test]
+fn terminate_at_any_time_leaves_a_report() {
+    for round in 0..20 {
+        let mut live = Jail::new().start_probe(["exit", "3"]);
+        // From here on, and not before: nothing can be asked of a program that is not in its main function yet.
+        while live.running() && !holds(live.pid(), Signal::SIGTERM) {}
+        thread::sleep(Duration::from_micros(500 * round));
+
+        live.signal(Signal::SIGTERM);
+        let run = live.wait();
+
+        assert!(matches!((run.code, run.verdict()), (Some(143), "cancelled") | (Some(3), "nonzero_exit")), "{run}");
+        run.assert_clean();
+    }
+}
+
+#[test]
+fn terminate_ends_a_run_whose_input_never_came() {
+    let jail = Jail::new();
+    let fifo = jail.beside("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    let mut live = jail.arg("--stdin").arg(&fifo).start(["/bin/sh", "-c", "echo ready; cat"]);
+    live.wait_ready();
+
+    live.signal(Signal::SIGTERM);
+    let run = live.wait();
+
+    assert_eq!((run.code, run.verdict()), (Some(143), "cancelled"), "{run}");
+    run.assert_clean();
+}
+
+#[test]
+fn input_comes_from_a_fifo_whose_writer_is_late() {
+    let jail = Jail::new();
+    let fifo = jail.beside("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    let mut live = jail.arg("--stdin").arg(&fifo).start(["/bin/sh", "-c", "echo ready; cat"]);
+    live.wait_ready();
+
+    fs::write(&fifo, "late").unwrap();
+    let run = live.wait();
+
+    assert_eq!((run.code, run.out().as_str()), (Some(0), "ready\nlate"), "{run}");
 }
 
 /// A run that the wall time ends.

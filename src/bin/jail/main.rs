@@ -9,6 +9,7 @@ mod args;
 mod cmd;
 mod overrides;
 mod render;
+mod sink;
 
 use std::process::ExitCode;
 

@@ -6,8 +6,11 @@
 //! Runs in: the supervisor.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
+
+use nix::fcntl::OFlag;
 
 use jail::profile::Setting;
 use jail::{Command, Error, OutputMode, Policy, Profile, ProfileError, Stdin};
@@ -103,7 +106,10 @@ pub(crate) fn connect(command: Command, args: &IoArgs) -> Result<Command, Error>
             let refuse = |error: std::io::Error| {
                 Error::usage(format!("--stdin {place}: cannot be read: {}", jail::describe(&error)))
             };
-            Stdin::File(Arc::new(File::open(path).map_err(refuse)?.into()))
+            // The writer of a FIFO is waited for while the program runs, and not here, where nothing ends the wait.
+            let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+            let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+            Stdin::File(Arc::new(file.map_err(refuse)?.into()))
         }
         None => Stdin::Inherit,
     };

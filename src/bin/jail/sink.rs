@@ -1,0 +1,149 @@
+//! Where a report goes, beside stdout.
+//!
+//! For: finding out before the run that a report can be written there, and writing it after the run, when the
+//! program is dead. What the program does meanwhile to the file, its name or its directory neither forges the
+//! report nor leads it elsewhere.
+//! Not for: what a report says.
+//! Runs in: the supervisor.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use jail::Error;
+
+/// Names of open descriptors. A file behind one is added to: it may hold the program's output.
+const DESCRIPTORS: [&str; 4] = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"];
+
+/// One place that the report goes to.
+pub(crate) struct Sink {
+    /// The flag and its value.
+    name: String,
+    place: Place,
+}
+
+enum Place {
+    /// A regular file, there or not: replaced as a whole, in the directory that it had before the run.
+    File { path: PathBuf, directory: OwnedFd, name: PathBuf },
+    /// A pipe, a device, a descriptor that we were given: written to.
+    Stream(File),
+}
+
+impl Sink {
+    /// For `--report`. Nothing is changed yet: a run that is refused leaves an old report as it was.
+    pub(crate) fn file(path: &Path) -> Result<Self, Error> {
+        let name = format!("--report {}", path.display());
+        match look(path) {
+            Ok(place) => Ok(Self { name, place }),
+            Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) => {
+                Err(Error::usage(format!("{name}: cannot be written: it has no reader (start that first)")))
+            }
+            Err(error) => Err(Error::usage(format!("{name}: cannot be written: {}", jail::describe(&error)))),
+        }
+    }
+
+    /// For `--report-fd`.
+    pub(crate) fn descriptor(number: u32) -> Result<Self, Error> {
+        let name = format!("--report-fd {number}");
+        match inherited(number) {
+            Ok(file) => Ok(Self { name, place: Place::Stream(file) }),
+            Err(problem) => Err(Error::usage(format!("{name}: {problem}"))),
+        }
+    }
+
+    /// Writes the report, once the run is over.
+    pub(crate) fn write(&mut self, text: &str) -> Result<(), Error> {
+        let written = match &mut self.place {
+            Place::File { path, directory, name } => replace(path, directory, name, text),
+            Place::Stream(file) => file.write_all(text.as_bytes()),
+        };
+        written.map_err(|error| {
+            Error::usage(format!("{}: the report cannot be written: {}", self.name, jail::describe(&error)))
+        })
+    }
+}
+
+/// What stands behind the name, and whether a report can be written there.
+fn look(path: &Path) -> io::Result<Place> {
+    // Without O_NONBLOCK, a FIFO would keep us until somebody reads.
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let target = match open(path, flags, Mode::empty()) {
+        Ok(file) => {
+            let file = File::from(file);
+            if !file.metadata()?.is_file() || DESCRIPTORS.iter().any(|name| path.starts_with(name)) {
+                // The writing may wait.
+                fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+                return Ok(Place::Stream(file));
+            }
+            // Links are followed now, and not when the program may have made others.
+            fs::canonicalize(path)?
+        }
+        Err(Errno::ENOENT) => path.to_owned(),
+        Err(errno) => return Err(errno.into()),
+    };
+    let (directory, name) = split(&target).ok_or(Errno::ENOENT)?;
+    let directory = open(directory, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let (trial, _file) = temporary(&directory)?;
+    unlinkat(&directory, &trial, UnlinkatFlags::NoRemoveDir)?;
+    Ok(Place::File { path: path.to_owned(), name: name.to_owned(), directory })
+}
+
+/// Directory and name, by the letter: `Path` would take `report/` for `report`.
+fn split(path: &Path) -> Option<(&Path, &Path)> {
+    let path = path.as_os_str();
+    let name = path.as_bytes().rsplit(|byte| *byte == b'/').next()?;
+    let directory = path.as_bytes().strip_suffix(name)?;
+    let directory = if directory.is_empty() { b"." } else { directory };
+    let as_path = |bytes| Path::new(OsStr::from_bytes(bytes));
+    (!matches!(name, b"" | b"." | b"..")).then(|| (as_path(directory), as_path(name)))
+}
+
+/// A new file in the directory. A report holds output and file names: nobody else's business.
+fn temporary(directory: &OwnedFd) -> io::Result<(PathBuf, File)> {
+    // At random, so that the program cannot have taken the name.
+    let name = PathBuf::from(format!(".jail-report-{:016x}", RandomState::new().build_hasher().finish()));
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = openat(directory, &name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    Ok((name, file.into()))
+}
+
+/// Puts a file with this text in the place of whatever has the name in the directory now.
+fn replace(path: &Path, directory: &OwnedFd, name: &Path, text: &str) -> io::Result<()> {
+    let (new, mut file) = temporary(directory)?;
+    let written = file.write_all(text.as_bytes());
+    let done = written.and_then(|()| renameat(directory, &new, directory, name).map_err(io::Error::from));
+    if done.is_err() && unlinkat(directory, &new, UnlinkatFlags::NoRemoveDir).is_err() {
+        // What kept the report from being written is what there is to say.
+    }
+    done?;
+    // The program may have moved the directory, and put one with a report of its own where the caller looks.
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) if (found.dev(), found.ino()) == (ours.dev(), ours.ino()) => Ok(()),
+        Ok(_) | Err(_) => Err(io::Error::other("the program changed what that name leads to")),
+    }
+}
+
+/// A copy of a descriptor that we were given.
+fn inherited(number: u32) -> Result<File, String> {
+    let refuse = |what: &str| format!("the descriptor is {what} (write --report-fd {number} {number}>FILE)");
+    let file = i32::try_from(number).ok().and_then(|number| jail::inherited_descriptor(number).ok());
+    let file = File::from(file.ok_or_else(|| refuse("not open"))?);
+    // Known now and not when the run is over.
+    let flags = fcntl(&file, FcntlArg::F_GETFL).map_err(|_errno| refuse("not open"))?;
+    if OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+        Err(refuse("open for reading only"))
+    } else {
+        Ok(file)
+    }
+}
