@@ -77,7 +77,7 @@ impl Sink {
 fn look(path: &Path) -> io::Result<Place> {
     // Without O_NONBLOCK, a FIFO would keep us until somebody reads.
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let target = match open(path, flags, Mode::empty()) {
+    match open(path, flags, Mode::empty()) {
         Ok(file) => {
             let file = File::from(file);
             if !file.metadata()?.is_file() || DESCRIPTORS.iter().any(|name| path.starts_with(name)) {
@@ -85,13 +85,12 @@ fn look(path: &Path) -> io::Result<Place> {
                 fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
                 return Ok(Place::Stream(file));
             }
-            // Links are followed now, and not when the program may have made others.
-            fs::canonicalize(path)?
         }
-        Err(Errno::ENOENT) => path.to_owned(),
+        Err(Errno::ENOENT) => {}
         Err(errno) => return Err(errno.into()),
-    };
-    let (directory, name) = split(&target).ok_or(Errno::ENOENT)?;
+    }
+    // A link of that name is replaced and not followed: an earlier program may have planted it.
+    let (directory, name) = split(path).ok_or(Errno::ENOENT)?;
     let directory = open(directory, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     let (trial, _file) = temporary(&directory)?;
     unlinkat(&directory, &trial, UnlinkatFlags::NoRemoveDir)?;

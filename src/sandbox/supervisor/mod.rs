@@ -524,11 +524,11 @@ impl Running {
         } else if self.cause.is_some() || self.setup_pipe.is_some() {
             self.cause.get_or_insert(Cause::Cancelled(Some(number)));
             self.kill_all();
-        } else {
-            // The program may want to tidy up; it has a moment for that.
+        } else if self.signal(u8::try_from(number).unwrap_or(15)).is_ok() {
+            // The program may want to tidy up; it has a moment for that. When it cannot be told, it has
+            // just ended by itself, as its pidfd says next.
             self.cause = Some(Cause::Cancelled(Some(number)));
             self.kill_at = Some(Instant::now() + GRACE);
-            self.signal(u8::try_from(number).unwrap_or(15))?;
         }
         Ok(())
     }
