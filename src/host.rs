@@ -84,7 +84,12 @@ pub(crate) struct GroupHome {
     pub(crate) dir: PathBuf,
     /// v2: controllers that must be enabled for children first.
     pub(crate) enable: Vec<Controller>,
+    /// v2: this process is the only one in the group and has to go to [`LEAF`] first.
+    pub(crate) make_room: bool,
 }
+
+/// Where this process goes when it alone keeps the own group from having children with controllers.
+pub(crate) const LEAF: &str = "jail-leaf";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CgroupVersion {
@@ -371,7 +376,7 @@ fn v1_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
     let dir = own_group(cgroup, Some(controller))
         .and_then(|path| mount.dir(path))
         .ok_or_else(|| format!("the own {} group is not below {}", controller.name(), mount.point))?;
-    Ok(GroupHome { version: CgroupVersion::V1, dir: writable(dir, controller)?, enable: Vec::new() })
+    Ok(GroupHome { version: CgroupVersion::V1, dir: writable(dir, controller)?, enable: Vec::new(), make_room: false })
 }
 
 fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Result<GroupHome, String> {
@@ -380,12 +385,14 @@ fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
     let dir = own_group(cgroup, None)
         .and_then(|path| mount.dir(path))
         .ok_or_else(|| format!("the own group is not below {}", mount.point))?;
+    // An earlier run of this process may have moved it.
+    let dir = if dir.ends_with(LEAF) { dir.parent().map(Path::to_owned).unwrap_or(dir) } else { dir };
     let dir = writable(dir, controller)?;
     let lists = |file: &str| {
         fs::read_to_string(dir.join(file)).unwrap_or_default().split_whitespace().any(|word| word == wanted.name())
     };
     if lists("cgroup.subtree_control") {
-        return Ok(GroupHome { version: CgroupVersion::V2, dir, enable: Vec::new() });
+        return Ok(GroupHome { version: CgroupVersion::V2, dir, enable: Vec::new(), make_room: false });
     }
     if !lists("cgroup.controllers") {
         return Err(format!("{} has no {} controller", dir.display(), wanted.name()));
@@ -393,10 +400,11 @@ fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
     // Only the root group may have both processes and controllers for its children (cgroups(7),
     // "no internal processes"); it is the one without a cgroup.type file.
     let is_root = !dir.join("cgroup.type").exists();
-    let has_processes = fs::read_to_string(dir.join("cgroup.procs")).map_or(true, |text| !text.is_empty());
-    if has_processes && !is_root {
+    let processes = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_else(|_unreadable| "?".to_owned());
+    let alone = processes.trim() == std::process::id().to_string();
+    if !processes.is_empty() && !alone && !is_root {
         return Err(format!(
-            "{} has processes of its own, so its children get no {} controller",
+            "{} has other processes in it, so its children get no {} controller",
             dir.display(),
             wanted.name()
         ));
@@ -404,7 +412,7 @@ fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
     access(&dir.join("cgroup.subtree_control"), AccessFlags::W_OK).map_err(|errno| {
         format!("{}: {}", dir.join("cgroup.subtree_control").display(), describe_errno(errno as i32))
     })?;
-    Ok(GroupHome { version: CgroupVersion::V2, dir, enable: vec![wanted] })
+    Ok(GroupHome { version: CgroupVersion::V2, dir, enable: vec![wanted], make_room: alone && !is_root })
 }
 
 #[cfg(test)]
@@ -427,6 +435,7 @@ impl Host {
             version: CgroupVersion::V1,
             dir: Path::new("/sys/fs/cgroup").join(controller.name()),
             enable: Vec::new(),
+            make_room: false,
         };
         Self {
             kernel: "6.18.0".to_owned(),

@@ -402,7 +402,7 @@ pub struct Io {
     /// Bytes sent to storage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_write_bytes: Option<u64>,
-    /// Source of the four.
+    /// Source of what is there: an ordinary caller gets the storage figures from rusage, and no others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
 }

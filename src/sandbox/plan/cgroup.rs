@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::host::{CgroupVersion, Controller, GroupHome, Host};
+use crate::host::{CgroupVersion, Controller, GroupHome, Host, LEAF};
 use crate::policy::{Layer, Origin, Policy};
 
 use super::{HostOp, Slot, Step};
@@ -86,7 +86,8 @@ pub(super) fn groups(host: &Host, layers: &[Layer], name: &str) -> Groups {
     groups
 }
 
-/// The supervisor's steps, in order: controllers enabled before the group is made, the group before its
+/// The supervisor's steps, in order: itself out of the way before controllers are enabled (cgroups(7), "no
+/// internal processes"), controllers enabled before the group is made, the group before its
 /// limits, the limits before anything is in it. For v1 the `tasks` files are opened into slots, by which
 /// the child joins; for v2 it is born into the group.
 pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups, slots: &[Slot]) -> Vec<Step<HostOp>> {
@@ -94,6 +95,9 @@ pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups, slots: &[Slot
     let mut push = |op, origin: &Origin| steps.push(Step { op, origin: origin.clone() });
     let homes: Vec<&GroupHome> =
         groups.dirs.keys().filter_map(|controller| host.cgroups.get(controller)?.as_ref().ok()).collect();
+    if let Some(home) = homes.iter().find(|home| home.make_room) {
+        push(HostOp::MoveSelf { dir: home.dir.join(LEAF) }, &Origin::Default);
+    }
     for home in &homes {
         for controller in &home.enable {
             let op = HostOp::SetLimit {

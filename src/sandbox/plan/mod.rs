@@ -49,6 +49,9 @@ pub(crate) struct Step<O> {
 /// What the supervisor does, around the clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HostOp {
+    /// Move this process into a leaf of its own group, where it stays: what it holds open there is its own
+    /// life. Once moved, a second time changes nothing.
+    MoveSelf { dir: PathBuf },
     /// mkdir(2) of a cgroup; undone by rmdir(2).
     MakeGroup { dir: PathBuf },
     /// Write to a cgroup file. An optional one may be missing.

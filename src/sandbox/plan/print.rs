@@ -147,6 +147,7 @@ impl Plan {
 
 fn host_op(op: &HostOp) -> String {
     match op {
+        HostOp::MoveSelf { dir } => format!("move this process to {}", dir.display()),
         HostOp::MakeGroup { dir } => format!("make group {}", dir.display()),
         HostOp::SetLimit { file, value, optional } => {
             format!("write {value} to {}{}", file.display(), if *optional { " if it is there" } else { "" })

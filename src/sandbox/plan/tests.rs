@@ -31,8 +31,12 @@ fn made_v2() -> Host {
     let mut host = Host::made();
     host.landlock = Ok(2);
     for home in host.cgroups.values_mut() {
-        *home =
-            Ok(GroupHome { version: CgroupVersion::V2, dir: "/sys/fs/cgroup/user.slice".into(), enable: Vec::new() });
+        *home = Ok(GroupHome {
+            version: CgroupVersion::V2,
+            dir: "/sys/fs/cgroup/user.slice".into(),
+            enable: Vec::new(),
+            make_room: false,
+        });
     }
     host
 }
@@ -85,6 +89,22 @@ fn a_layer_that_can_be_had_is_applied_although_it_was_given_up() {
     let given_up = plan(&policy("strict", "allow_degraded = [\"cgroup\", \"landlock\", \"seccomp\"]"), &Host::made());
     let plain = plan(&policy("strict", ""), &Host::made()).unwrap();
     assert_eq!(given_up.unwrap().to_string(), plain.to_string());
+}
+
+#[test]
+fn a_process_alone_in_its_group_makes_room_before_controllers_are_enabled() {
+    let mut host = made_v2();
+    for (controller, home) in &mut host.cgroups {
+        let home = home.as_mut().unwrap();
+        (home.enable, home.make_room) = (vec![*controller], true);
+    }
+
+    let plan = plan(&policy("strict", ""), &host).unwrap();
+
+    let first: Vec<&HostOp> = plan.supervisor.iter().map(|step| &step.op).take(2).collect();
+    let [HostOp::MoveSelf { dir }, HostOp::SetLimit { file, .. }] = first[..] else { panic!("{first:?}") };
+    assert_eq!(dir, Path::new("/sys/fs/cgroup/user.slice/jail-leaf"));
+    assert_eq!(file, Path::new("/sys/fs/cgroup/user.slice/cgroup.subtree_control"));
 }
 
 #[test]

@@ -187,6 +187,15 @@ fn kill_v2(dir: &Path) {
     }
 }
 
+/// Moves this process, with all its threads, into the v2 group `dir`.
+pub(super) fn move_self(dir: &Path) -> Result<(), Error> {
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(refused("make cgroup", dir, &error)),
+        Ok(()) | Err(_) => {}
+    }
+    write(&dir.join("cgroup.procs"), "0").map_err(|error| refused("move into", dir, &error))
+}
+
 /// One write, as these files want it.
 pub(super) fn write(file: &Path, value: &str) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(file)?.write_all(value.as_bytes())

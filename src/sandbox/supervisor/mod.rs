@@ -225,6 +225,27 @@ fn sink(stream: nix::Result<OwnedFd>) -> Result<Option<OwnedFd>, Error> {
     }
 }
 
+/// Input and output of the tree. Init's accounting is root's to read, for init is undumpable; wait4 tells
+/// everybody what went to and came from storage.
+fn io_report(moved: Option<usage::Moved>, reaped: Option<Reaped>) -> Io {
+    match (moved, reaped) {
+        (Some(moved), _) => Io {
+            read_bytes: Some(moved.read),
+            write_bytes: Some(moved.write),
+            storage_read_bytes: Some(moved.storage_read),
+            storage_write_bytes: Some(moved.storage_write),
+            source: Some(Source::Procfs),
+        },
+        (None, Some(reaped)) => Io {
+            storage_read_bytes: Some(reaped.storage_read),
+            storage_write_bytes: Some(reaped.storage_write),
+            source: Some(Source::Rusage),
+            ..Io::default()
+        },
+        (None, None) => Io::default(),
+    }
+}
+
 /// What the program reads first, and where the rest comes from.
 fn stdin(command: &Command) -> Result<(Vec<u8>, Option<OwnedFd>), Error> {
     let from = match command.stdin_source() {
@@ -766,13 +787,7 @@ impl Running {
             },
             memory: Memory { peak_bytes: memory_peak, source: memory_source, oom_kills: figures.oom_kills },
             tasks: Tasks { peak: tasks_peak, source: tasks_source, refused_forks: figures.refused_forks },
-            io: Io {
-                read_bytes: moved.map(|moved| moved.read),
-                write_bytes: moved.map(|moved| moved.write),
-                storage_read_bytes: moved.map(|moved| moved.storage_read),
-                storage_write_bytes: moved.map(|moved| moved.storage_write),
-                source: moved.map(|_| Source::Procfs),
-            },
+            io: io_report(moved, reaped),
             sched: Sched {
                 voluntary_switches: reaped.map(|reaped| reaped.voluntary_switches),
                 involuntary_switches: reaped.map(|reaped| reaped.involuntary_switches),

@@ -287,6 +287,9 @@ pub(crate) struct Reaped {
     pub(crate) system_us: u64,
     /// Largest resident set of one process, KiB.
     pub(crate) max_rss_kib: u64,
+    /// Bytes fetched from and sent to storage.
+    pub(crate) storage_read: u64,
+    pub(crate) storage_write: u64,
     pub(crate) minor_faults: u64,
     pub(crate) major_faults: u64,
     pub(crate) voluntary_switches: u64,
@@ -315,6 +318,9 @@ fn reap(pid: i32) -> Result<Reaped> {
         user_us: micros(usage.ru_utime),
         system_us: micros(usage.ru_stime),
         max_rss_kib: count(usage.ru_maxrss),
+        // Counted in sectors of 512 bytes, whatever the device's are.
+        storage_read: count(usage.ru_inblock) * 512,
+        storage_write: count(usage.ru_oublock) * 512,
         minor_faults: count(usage.ru_minflt),
         major_faults: count(usage.ru_majflt),
         voluntary_switches: count(usage.ru_nvcsw),
