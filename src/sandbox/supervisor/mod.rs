@@ -9,6 +9,7 @@
 //! number of descriptors does not grow with the number of tasks inside.
 
 mod cgroup;
+mod finish;
 mod gate;
 mod stream;
 mod usage;
@@ -28,21 +29,18 @@ use nix::sys::time::{TimeSpec, TimeValLike as _};
 use nix::unistd::{dup, read, write};
 
 use crate::error::{Error, ErrorKind, describe_errno};
-use crate::policy::{Layer, Limits, OnOverflow, Policy};
-use crate::report::{
-    ErrorInfo, Faults, Io, LayerStatus, Memory, OutputReport, Posture, ProfileId, Report, SCHEMA, Sched, Setup, Source,
-    Tasks, Time, Verdict, VerdictKind, rfc3339,
-};
+use crate::policy::{Layer, OnOverflow, Policy};
+use crate::report::{Report, Setup, rfc3339};
 use crate::sandbox::child::record::{self, Record, Role};
 use crate::sandbox::plan::op::Op;
-use crate::sandbox::plan::{Fate, Plan, RunName, Witness};
-use crate::sandbox::sys::process::{Process, Reaped};
+use crate::sandbox::plan::{Plan, RunName};
+use crate::sandbox::sys::process::Process;
 use crate::sandbox::{Command, OutputMode, Stdin};
 
 use gate::News;
 use stream::{Input, Output};
 use usage::Samples;
-use verdict::{Cause, Evidence};
+use verdict::Cause;
 
 /// How long the program has to end by itself after a signal that cancels the run.
 const GRACE: Duration = Duration::from_millis(300);
@@ -222,27 +220,6 @@ fn sink(stream: nix::Result<OwnedFd>) -> Result<Option<OwnedFd>, Error> {
         Ok(stream) => Ok(Some(stream)),
         Err(Errno::EBADF) => Ok(None),
         Err(errno) => Err(refused("use stdout or stderr", errno)),
-    }
-}
-
-/// Input and output of the tree. Init's accounting is root's to read, for init is undumpable; wait4 tells
-/// everybody what went to and came from storage.
-fn io_report(moved: Option<usage::Moved>, reaped: Option<Reaped>) -> Io {
-    match (moved, reaped) {
-        (Some(moved), _) => Io {
-            read_bytes: Some(moved.read),
-            write_bytes: Some(moved.write),
-            storage_read_bytes: Some(moved.storage_read),
-            storage_write_bytes: Some(moved.storage_write),
-            source: Some(Source::Procfs),
-        },
-        (None, Some(reaped)) => Io {
-            storage_read_bytes: Some(reaped.storage_read),
-            storage_write_bytes: Some(reaped.storage_write),
-            source: Some(Source::Rusage),
-            ..Io::default()
-        },
-        (None, None) => Io::default(),
     }
 }
 
@@ -701,204 +678,6 @@ impl Running {
         };
         error.with_step(name).with_errno(errno)
     }
-
-    /// Reaps, reads the counters, removes the groups, and writes it all down.
-    fn finish(mut self) -> Report {
-        let ended = Instant::now();
-        let (reaped, moved) = self.reap();
-        let mut figures = self.figures();
-        let limits = &self.policy.limits;
-        let samples = self.samples.take();
-        let rusage_cpu = reaped.map(|reaped| reaped.user_us + reaped.system_us);
-        let sampled_cpu = samples.as_ref().map(|samples| samples.cpu_us);
-        let (cpu_us, cpu_source) = match (figures.cpu_us, rusage_cpu, sampled_cpu) {
-            (Some(us), _, _) => (Some(us), Some(Source::Cgroup)),
-            // A process that nobody waits for is missing in rusage; a look may have seen it.
-            (None, Some(rusage), Some(sampled)) if sampled > rusage => (Some(sampled), Some(Source::ProcfsSampled)),
-            (None, Some(us), _) => (Some(us), Some(Source::Rusage)),
-            (None, None, sampled) => (sampled, sampled.map(|_| Source::ProcfsSampled)),
-        };
-        let (memory_peak, memory_source) = match (figures.memory_peak, &samples) {
-            (Some(bytes), _) => (Some(bytes), Some(Source::Cgroup)),
-            (None, Some(samples)) => {
-                let largest = reaped.map_or(0, |reaped| reaped.max_rss_kib * 1024);
-                let source = if samples.memory_peak >= largest { Source::ProcfsSampled } else { Source::Rusage };
-                (Some(samples.memory_peak.max(largest)), Some(source))
-            }
-            (None, None) => (None, None),
-        };
-        let without_init = |tasks: u64| tasks.saturating_sub(1);
-        let (tasks_peak, tasks_source) = match (figures.tasks_peak, &samples) {
-            (Some(tasks), _) => (Some(without_init(tasks)), Some(Source::Cgroup)),
-            // Init alone was seen when the program came and went between two looks.
-            (None, Some(samples)) if samples.tasks_peak > 1 => {
-                (Some(without_init(samples.tasks_peak)), Some(Source::ProcfsSampled))
-            }
-            (None, Some(_)) => (None, None),
-            (None, None) => (None, None),
-        };
-        let wall = ended - self.started;
-        let evidence = Evidence {
-            cause: self.cause,
-            status: self.status,
-            wall_ms: millis(wall),
-            cpu_us,
-            memory_peak,
-            oom_kills: figures.oom_kills,
-            oom_file: self.guard.oom_file(),
-            refused_forks: figures.refused_forks,
-            throttled_us: figures.throttled_us,
-            output_total: self.stdout.total() + self.stderr.total(),
-            output_limit: self.policy.output.limit.value.map(|limit| limit.0),
-            output_cut: self.output_cut,
-        };
-        if let (None, Some(error)) = (&self.failure, figures.error.take()) {
-            self.failure = Some(error);
-        }
-        let (verdict, error) = self.judge(&evidence, limits);
-        let exit = self.status.filter(|_| self.ran).and_then(verdict::exit);
-        let exit_code = match &self.failure {
-            Some(error) if evidence.cause.is_none() => error.exit_code(),
-            _ => verdict::exit_code(verdict.kind, exit, self.cause),
-        };
-        let (user_us, system_us) = match (figures.user_system_us, reaped) {
-            (Some((user, system)), _) => (Some(user), Some(system)),
-            (None, Some(reaped)) => (Some(reaped.user_us), Some(reaped.system_us)),
-            (None, None) => (None, None),
-        };
-        self.setup.teardown_us = self.ended.map_or(0, |at| micros(at.elapsed()));
-        Report {
-            schema: SCHEMA.to_owned(),
-            run_id: self.name.name.clone(),
-            started_at: self.started_at.clone(),
-            profile: ProfileId { name: self.policy.name.clone(), digest: self.policy.digest() },
-            argv: self.argv.clone(),
-            exit_code,
-            exit,
-            limits_hit: evidence.limits_hit(limits),
-            verdict,
-            error,
-            time: Time {
-                wall_ms: millis(wall),
-                user_ms: user_us.map(|us| us / 1000),
-                system_ms: system_us.map(|us| us / 1000),
-                cpu_ms: cpu_us.map(|us| us / 1000),
-                source: cpu_source,
-            },
-            memory: Memory { peak_bytes: memory_peak, source: memory_source, oom_kills: figures.oom_kills },
-            tasks: Tasks { peak: tasks_peak, source: tasks_source, refused_forks: figures.refused_forks },
-            io: io_report(moved, reaped),
-            sched: Sched {
-                voluntary_switches: reaped.map(|reaped| reaped.voluntary_switches),
-                involuntary_switches: reaped.map(|reaped| reaped.involuntary_switches),
-                throttled_ms: figures.throttled_us.map(|us| us / 1000),
-            },
-            faults: Faults {
-                minor: reaped.map(|reaped| reaped.minor_faults),
-                major: reaped.map(|reaped| reaped.major_faults),
-            },
-            output: OutputReport { stdout: self.stdout.report(), stderr: self.stderr.report() },
-            posture: self.posture(&evidence),
-            setup: Some(self.setup.clone()),
-        }
-    }
-
-    fn judge(&self, evidence: &Evidence, limits: &Limits) -> (Verdict, Option<ErrorInfo>) {
-        let Some(error) = &self.failure else { return (evidence.verdict(limits), None) };
-        // A set-up that was cut short by a limit or by the caller failed for that reason.
-        if evidence.cause.is_some() && self.status.is_none() {
-            return (evidence.verdict(limits), None);
-        }
-        let kind = VerdictKind::from(error.kind());
-        let verdict = Verdict { kind, limit: None, observed: None, unit: None, evidence: vec![error.to_string()] };
-        (verdict, Some(ErrorInfo::from(error)))
-    }
-
-    /// Waits for init's end, and reads what only the not yet reaped process tells.
-    fn reap(&mut self) -> (Option<Reaped>, Option<usage::Moved>) {
-        let Some(process) = self.process.take() else { return (None, None) };
-        let moved = self.ended.and_then(|_| usage::moved(process.pid));
-        (process.reap().ok(), moved)
-    }
-
-    /// The group's counters, and then its end.
-    fn figures(&mut self) -> Figures {
-        let guard = &mut self.guard;
-        let mut figures = Figures {
-            cpu_us: guard.cpu_us(),
-            user_system_us: guard.user_system_us(),
-            throttled_us: guard.throttled_us(),
-            memory_peak: guard.memory_peak(),
-            oom_kills: guard.oom_kills(),
-            tasks_peak: guard.tasks_peak(),
-            refused_forks: guard.refused_forks(),
-            error: None,
-        };
-        figures.error = guard.remove().err();
-        figures
-    }
-
-    /// What held. All witnesses of the child are steps without which the program would not have started.
-    fn posture(&self, evidence: &Evidence) -> Posture {
-        let ran = self.ran;
-        let mut posture =
-            Posture { kernel: self.plan.kernel.clone(), landlock_abi: self.plan.landlock_abi, ..Posture::default() };
-        for (layer, fate) in &self.plan.fates {
-            let status = match fate {
-                Fate::Applied { detail, witness } => LayerStatus {
-                    requested: true,
-                    applied: ran,
-                    witnessed: ran
-                        && match witness {
-                            Witness::Child => true,
-                            Witness::Counter => self.counted(*layer, evidence),
-                            Witness::No => false,
-                        },
-                    detail: Some(if *layer == Layer::Ids && !self.unmapped.is_empty() {
-                        format!("{detail}; shown without an id map: {}", self.unmapped.join(", "))
-                    } else {
-                        detail.clone()
-                    }),
-                    reason: (!ran).then(|| "the set-up failed".to_owned()),
-                },
-                Fate::GivenUp { reason } => {
-                    posture.degraded.push(layer.name().to_owned());
-                    LayerStatus { requested: true, reason: Some(reason.clone()), ..LayerStatus::default() }
-                }
-            };
-            posture.layers.insert(layer.name().to_owned(), status);
-        }
-        posture
-    }
-
-    /// The group's own counters have seen the run's processes.
-    fn counted(&self, layer: Layer, evidence: &Evidence) -> bool {
-        match layer {
-            Layer::CgroupMemory => evidence.memory_peak.is_some_and(|bytes| bytes > 0),
-            Layer::CgroupCpu => evidence.cpu_us.is_some_and(|us| us > 0),
-            Layer::CgroupPids => true,
-            Layer::Namespaces
-            | Layer::Rootfs
-            | Layer::Ids
-            | Layer::Caps
-            | Layer::Landlock
-            | Layer::Seccomp
-            | Layer::Rlimits
-            | Layer::Net => false,
-        }
-    }
-}
-
-/// The group's counters at the end.
-struct Figures {
-    cpu_us: Option<u64>,
-    user_system_us: Option<(u64, u64)>,
-    throttled_us: Option<u64>,
-    memory_peak: Option<u64>,
-    oom_kills: Option<u64>,
-    tasks_peak: Option<u64>,
-    refused_forks: Option<u64>,
-    error: Option<Error>,
 }
 
 impl Drop for Running {
