@@ -200,7 +200,7 @@ impl Output {
                 Ok(())
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
-            Err(Errno::EPIPE) => {
+            Err(Errno::EPIPE | Errno::ECONNRESET) => {
                 self.abandon();
                 Ok(())
             }
