@@ -1,10 +1,10 @@
 //! ENV: what the program inherits from the caller.
 //!
-//! For: claims ENV-1 to ENV-4.
+//! For: claims ENV-1 to ENV-5.
 //! Not for: files (see `fs`).
 //! Runs in: the test process.
 
-use super::{Jail, outside};
+use super::{Jail, needs, outside};
 use crate::support::probe_binary;
 
 /// The whole environment, with the caller's terminal.
@@ -55,6 +55,26 @@ fn claim_env_2_inherited_descriptors_are_closed() {
 }
 
 #[test]
+fn claim_env_2_init_keeps_none_but_its_own() {
+    // From outside, where only root may look at a process that is not dumpable.
+    needs!(root);
+    let leak = [probe_binary().into_os_string(), "exec-with-fd".into(), "57".into(), "/etc/passwd".into()];
+    let mut live = Jail::new().through(leak).start_probe(["sleep", "30000"]);
+    live.wait_ready();
+    let init = live.inside().into_iter().min().unwrap();
+
+    let links = std::fs::read_dir(format!("/proc/{init}/fd")).unwrap().map(|entry| entry.unwrap().path());
+    let mut held: Vec<String> = links.map(|link| std::fs::read_link(link).unwrap().display().to_string()).collect();
+    held.sort();
+
+    // How the payload ended, the tie to the supervisor, and who has ended; no end of the program's streams.
+    assert_eq!(held.len(), 3, "{held:?}");
+    assert!(held[0] == "anon_inode:[signalfd]" && held[1..].iter().all(|name| name.starts_with("pipe:")), "{held:?}");
+    live.signal(nix::sys::signal::Signal::SIGTERM);
+    live.wait().assert_clean();
+}
+
+#[test]
 fn claim_env_3_the_host_is_not_named() {
     let run = Jail::new().probe(["batch", "hostname", "cwd"]);
     let expected = format!("hostname: ok jail jail\ncwd: ok {}", run.workspace().display());
@@ -73,4 +93,20 @@ fn claim_env_4_signals_are_as_the_kernel_makes_them() {
 
     let zero = "0000000000000000";
     assert_eq!(run.out(), format!("SigBlk:\t{zero}\nSigIgn:\t{zero}"), "{run}");
+}
+
+#[test]
+fn claim_env_5_the_mode_mask_is_not_the_callers() {
+    let calls = ["batch", "create /tmp/file", "mkdir /tmp/dir", "stat /tmp/file", "stat /tmp/dir", "list /home"];
+    let made = |mask: &str| {
+        // Without a report, which that mask is for.
+        let caller = format!("umask {mask}; exec \"$@\"");
+        Jail::new().without_report().through(["/bin/sh", "-c", &caller, "sh"]).probe(calls).answer()
+    };
+    let expected = "create /tmp/file: ok\nmkdir /tmp/dir: ok\nstat /tmp/file: ok 100644\nstat /tmp/dir: ok 40755\n\
+                    list /home: ok jail";
+
+    assert_eq!(made("000"), expected);
+    // The jail's own directories could not even be listed, were they made with that.
+    assert_eq!(made("0477"), expected);
 }

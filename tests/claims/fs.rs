@@ -87,6 +87,20 @@ fn claim_fs_1_the_root_lists_nothing_unknown() {
 }
 
 #[test]
+fn claim_fs_1_nothing_lies_above_or_under_the_root() {
+    // After pivot_root the old root is stacked on the new one, and `..` of the root leads onto the stack.
+    let run = Jail::new().probe(["batch", "stat /../sys", "stat /../../boot", "stat /../usr", "mounts"]);
+
+    let answer = run.answer();
+    let lines: Vec<&str> = answer.lines().collect();
+    assert_eq!(lines[..3], ["stat /../sys: errno ENOENT", "stat /../../boot: errno ENOENT", "stat /../usr: ok 40755"]);
+    let roots = lines[3..].iter().filter(|line| line.split(' ').nth(4) == Some("/"));
+    // The first mount stands behind the call that asked for it.
+    let first = lines[3].split(' ').nth(5) == Some("/");
+    assert_eq!(roots.count() + usize::from(first), 1, "{answer}");
+}
+
+#[test]
 fn claim_fs_2_system_trees_cannot_be_written() {
     // New and missing names only: were the sandbox to fail for root, nothing of the host would be lost.
     let run = Jail::new().probe([
@@ -298,6 +312,25 @@ fn claim_fs_6_to_execute_is_a_right_of_its_own() {
 }
 
 #[test]
+fn claim_fs_6_the_mount_says_so_as_well() {
+    // Landlock refuses with the same EACCES, so each has to be looked at by itself.
+    let options_of = |flag: &str| {
+        let jail = Jail::new();
+        let data = jail.beside("data");
+        fs::create_dir(&data).unwrap();
+        let mounts = jail.args([flag, &format!("{}:/data", data.display())]).probe(["mounts"]).answer();
+        let line = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/data")).unwrap();
+        line.split(' ').nth(5).unwrap().split(',').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let noexec = "noexec".to_owned();
+
+    assert!(options_of("--ro").contains(&noexec));
+    assert!(options_of("--rw").contains(&noexec));
+    assert!(!options_of("--rx").contains(&noexec));
+    assert!(!options_of("--rwx").contains(&noexec));
+}
+
+#[test]
 fn claim_fs_6_a_compiler_may_run_what_it_made_in_tmp() {
     let script = "cp \"$0\" /tmp/tool && chmod 755 /tmp/tool && /tmp/tool exit 7";
     let jail = Jail::new();
@@ -348,6 +381,38 @@ fn claim_fs_7_no_stub_is_made_on_the_host_for_a_destination() {
     assert_eq!(run.code, Some(125), "a mount point inside a shown directory must exist: {run}");
     assert!(!run.workspace().join("missing").exists());
     run.assert_clean();
+}
+
+#[test]
+fn claim_fs_7_no_mount_is_handed_in_or_out() {
+    // Where the host's mounts are shared, as systemd makes them, a mount made in one place shows up in its peers.
+    // In a mount namespace of its own, so that the host sees nothing of the test.
+    needs!(root);
+    let script = "mount --make-rshared / && \"$@\"; code=$?; \
+                  echo \"left behind: $(grep -c /place /proc/self/mountinfo)\"; exit $code";
+    let launcher = ["/usr/bin/unshare", "--mount", "--propagation", "slave", "/bin/sh", "-c", script, "sh"];
+    let control = std::process::Command::new(launcher[0])
+        .args(&launcher[1..])
+        .arg(probe_binary())
+        .arg("mounts")
+        .output()
+        .unwrap();
+    assert!(String::from_utf8(control.stdout).unwrap().contains(" shared:"));
+    let jail = Jail::new();
+    let data = jail.beside("data");
+    fs::create_dir(&data).unwrap();
+    let place = jail.workspace().join("place");
+    fs::create_dir(&place).unwrap();
+    let option = format!("{}:{}", data.display(), place.display());
+
+    let run = jail.through(launcher).args(["--ro", &option]).probe(["mounts"]);
+
+    let answer = run.answer();
+    let peers: Vec<&str> =
+        answer.lines().filter(|line| line.contains(" shared:") || line.contains(" master:")).collect();
+    assert_eq!(peers, [""; 0]);
+    assert!(answer.contains("/place "), "{answer}");
+    assert!(answer.ends_with("left behind: 0"), "{answer}");
 }
 
 #[test]
@@ -423,6 +488,25 @@ fn claim_fs_9_device_nodes_cannot_be_made() {
     let run = Jail::new().probe(["batch", "mknod /tmp/null", "mknod /dev/shm/null", "create /tmp/file"]);
 
     assert_eq!(answers(&run.answer()), ["errno EPERM", "errno EPERM", "ok"]);
+}
+
+#[test]
+fn claim_fs_9_a_device_node_in_a_bind_is_none() {
+    needs!(root);
+    let jail = Jail::new();
+    let data = jail.beside("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("plain"), "x").unwrap();
+    let node = data.join("null");
+    let node = node.to_str().unwrap();
+    assert_eq!(outside(["mknod", node]), "ok");
+    fs::set_permissions(node, fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(outside(["open-read", node]), "ok");
+
+    let option = format!("{}:/data", data.display());
+    let run = jail.args(["--rw", &option]).probe(["batch", "open-read /data/null", "open-read /data/plain"]);
+
+    assert_eq!(run.answer(), "open-read /data/null: errno EACCES\nopen-read /data/plain: ok");
 }
 
 #[test]

@@ -65,7 +65,12 @@ fn claim_id_1_an_ordinary_callers_program_is_the_caller_on_the_host() {
 #[test]
 fn claim_id_1_no_group_of_a_root_caller_is_kept() {
     needs!(root);
-    let run = Jail::new().probe(["uid"]);
+    let with_groups = ["/usr/bin/setpriv", "--groups", "4,20"];
+    let control =
+        std::process::Command::new(with_groups[0]).args(&with_groups[1..]).args(["/usr/bin/id", "-G"]).output();
+    assert_eq!(String::from_utf8(control.unwrap().stdout).unwrap().trim_end(), "0 4 20");
+
+    let run = Jail::new().through(with_groups).probe(["uid"]);
 
     assert_eq!(run.answer(), "ok uid=1000/1000 gid=1000/1000 groups=");
 }
@@ -94,6 +99,17 @@ fn claim_id_2_no_capability_and_no_way_to_one() {
     let run = Jail::new().probe(["caps"]);
 
     assert_eq!(run.answer(), format!("ok {expected}"));
+}
+
+#[test]
+fn claim_id_2_uid_0_would_mean_nothing() {
+    // PR_GET_SECUREBITS: no root, no set-uid fix-up, no ambient capabilities, and each of them locked.
+    assert_eq!(outside(["prctl", "27"]), "ok 0");
+
+    let run = Jail::new().probe(["prctl", "27"]);
+
+    // Exec clears KEEP_CAPS; its lock stays.
+    assert_eq!(run.answer(), format!("ok {}", 0xef));
 }
 
 #[test]

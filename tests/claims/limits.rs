@@ -369,12 +369,93 @@ fn claim_lim_12_no_core_is_dumped() {
 
 #[test]
 fn claim_lim_13_every_resource_limit_is_set_for_good() {
-    let run = Jail::new().probe(["rlimits"]);
+    let control = outside(["rlimits"]);
+    let run = Jail::new().args(["--cpu-time", "10s", "--pids", "16"]).probe(["rlimits"]);
 
     let answer = run.answer();
-    // One byte is no core, and the one value at which the kernel starts no core helper of the host's either.
-    for limit in ["nofile=256:256", "fsize=67108864:67108864", "core=1:1", "stack=8388608:8388608"] {
+    let number = |text: &str| text.parse().unwrap_or(u64::MAX);
+    // Soft and hard; nobody gets above the hard limit that the caller has.
+    let of = |name: &str, wanted: [u64; 2]| {
+        let own = control.split(' ').find_map(|own| own.strip_prefix(&format!("{name}="))).unwrap();
+        let most = number(own.split_once(':').unwrap().1);
+        format!("{name}={}:{}", wanted[0].min(most), wanted[1].min(most))
+    };
+    // Where a group counts the tasks, the backstop is out of its way. Init is one.
+    let tasks = if crate::support::degraded() { 17 } else { 49 };
+    for (name, wanted) in [
+        ("nofile", [256; 2]),
+        ("fsize", [64 << 20; 2]),
+        // One byte is no core, and the one value at which the kernel starts no core helper of the host's either.
+        ("core", [1; 2]),
+        ("stack", [8 << 20; 2]),
+        ("memlock", [8 << 20; 2]),
+        ("msgqueue", [819_200; 2]),
+        ("sigpending", [1024; 2]),
+        ("rtprio", [0; 2]),
+        ("nice", [0; 2]),
+        ("nproc", [tasks; 2]),
+        ("cpu", [11, 12]),
+    ] {
+        let limit = of(name, wanted);
         assert!(answer.split(' ').any(|own| own == limit), "{limit} is not in {answer}");
     }
     assert!(answer.contains("as=inf:inf"), "the address space is no memory limit: {answer}");
+}
+
+/// The limits that the host counts by user, as the jail has them.
+const BY_USER: &str = "memlock=8388608:8388608 msgqueue=819200:819200 rtprio=0:0 nice=0:0 sigpending=1024:1024";
+
+/// What the probe says of its limits when `launcher` starts it; nothing where the launcher may not.
+fn limits_under(launcher: &[&str]) -> Option<String> {
+    let control = std::process::Command::new(launcher[0])
+        .args(&launcher[1..])
+        .arg(crate::support::probe_binary())
+        .arg("rlimits")
+        .output()
+        .unwrap();
+    control.status.success().then(|| String::from_utf8(control.stdout).unwrap())
+}
+
+#[test]
+fn claim_lim_13_a_callers_own_soft_limits_are_not_handed_down() {
+    let launcher = ["/usr/bin/prlimit", "--memlock=4096:", "--msgqueue=4096:", "--sigpending=5:"];
+    let control = limits_under(&launcher).unwrap();
+    for limit in ["memlock=4096:", "msgqueue=4096:", "sigpending=5:"] {
+        assert!(control.contains(limit), "{control}");
+    }
+    let plain = outside(["rlimits"]);
+    let most = |name: &str| {
+        let own = plain.split(' ').find_map(|own| own.strip_prefix(name)).unwrap();
+        own.split_once(':').unwrap().1.parse().unwrap_or(u64::MAX)
+    };
+
+    let answer = Jail::new().through(launcher).probe(["rlimits"]).answer();
+
+    for (name, value) in [("memlock=", 8 << 20), ("msgqueue=", 819_200), ("sigpending=", 1024)] {
+        let value = most(name).min(value);
+        assert!(answer.contains(&format!("{name}{value}:{value}")), "{answer}");
+    }
+}
+
+#[test]
+fn claim_lim_13_a_caller_without_limits_hands_none_of_that_down() {
+    let launcher = [
+        "/usr/bin/prlimit",
+        "--memlock=unlimited",
+        "--msgqueue=unlimited",
+        "--sigpending=unlimited",
+        "--rtprio=99",
+        "--nice=40",
+    ];
+    let Some(control) = limits_under(&launcher) else {
+        return crate::support::skip("CAP_SYS_RESOURCE, to raise limits before the run");
+    };
+    assert!(
+        control.contains("memlock=inf:inf msgqueue=inf:inf rtprio=99:99 nice=40:40 sigpending=inf:inf"),
+        "{control}"
+    );
+
+    let answer = Jail::new().through(launcher).probe(["rlimits"]).answer();
+
+    assert!(answer.contains(BY_USER), "{answer}");
 }

@@ -68,6 +68,25 @@ fn claim_pr_4_nothing_outlives_the_run() {
 }
 
 #[test]
+fn claim_pr_4_not_even_a_stopped_init_does() {
+    // An init that stands still cannot see that the supervisor is gone; the kernel kills it all the same.
+    let mut live = Jail::new().start_probe(["sleep", "30000"]);
+    live.wait_ready();
+    let inside = live.inside();
+    let init = nix::unistd::Pid::from_raw(*inside.iter().min().unwrap());
+    nix::sys::signal::kill(init, nix::sys::signal::Signal::SIGSTOP).unwrap();
+
+    live.signal(nix::sys::signal::Signal::SIGKILL);
+    let run = live.wait();
+    let left = run.leftovers();
+    if !left.is_empty() {
+        nix::sys::signal::kill(init, nix::sys::signal::Signal::SIGCONT).unwrap();
+    }
+
+    assert_eq!(left, [""; 0], "{run}");
+}
+
+#[test]
 fn claim_pr_5_the_jails_init_cannot_be_looked_into() {
     let own = ["open-read /proc/self/environ", "open-read /proc/self/maps", "readlink /proc/self/exe"];
     let init = [

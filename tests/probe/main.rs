@@ -562,6 +562,10 @@ fn rlimits() -> String {
         ("memlock", libc::RLIMIT_MEMLOCK),
         ("msgqueue", libc::RLIMIT_MSGQUEUE),
         ("rtprio", libc::RLIMIT_RTPRIO),
+        ("nice", libc::RLIMIT_NICE),
+        ("sigpending", libc::RLIMIT_SIGPENDING),
+        ("nproc", libc::RLIMIT_NPROC),
+        ("cpu", libc::RLIMIT_CPU),
     ];
     let show = |value: u64| if value == libc::RLIM_INFINITY { "inf".to_owned() } else { value.to_string() };
     let mut all = Vec::new();

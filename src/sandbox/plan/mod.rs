@@ -18,6 +18,8 @@ mod limits;
 mod mounts;
 pub(crate) mod op;
 mod print;
+#[cfg(sabotage)]
+mod sabotage;
 pub(crate) mod seccomp;
 #[cfg(test)]
 mod tests;
@@ -203,6 +205,8 @@ impl Plan {
         for op in [HostOp::Clone { namespaces, into }, HostOp::WriteMaps { map }, HostOp::Release] {
             supervisor.push(Step { op, origin: Origin::Default });
         }
+        #[cfg(sabotage)]
+        let sabotaged = sabotage::leave_out(&mut supervisor, &mut plan.init, &mut plan.payload);
         let compile = |filter: &seccomp::Filter| {
             filter.compile().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
         };
@@ -228,6 +232,10 @@ impl Plan {
             kernel: host.kernel.clone(),
             landlock_abi: host.landlock.unwrap_or(0),
         };
+        #[cfg(sabotage)]
+        if sabotaged {
+            return Ok(plan);
+        }
         plan.verify().map_err(|broken| {
             Error::new(ErrorKind::Internal, format!("the plan is not in order: {broken}"))
                 .with_hint("this is a bug in jail; please report it with the output of jail plan")

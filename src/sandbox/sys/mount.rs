@@ -50,18 +50,21 @@ pub(crate) fn make_all_private() -> Result<()> {
     mount_setattr(CWD, ZStr::literal(b"/\0"), libc::AT_RECURSIVE, &attr)
 }
 
-/// Sets `attrs` on the mount of `fd`, and on all below it when `recursive`.
+/// Sets `attrs` on the mount of `fd`, and on all below it when `recursive`, and makes them private: a copy of a
+/// shared mount is its peer, so that mounts would come in from the host and go out to it.
 pub(crate) fn set_attrs(fd: Fd, attrs: Attrs, recursive: bool) -> Result<()> {
-    let attr = MountAttr { attr_set: attrs.0, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let attr = MountAttr { attr_set: attrs.0, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     mount_setattr(fd, EMPTY, flags, &attr)
 }
 
 /// Shows the detached tree of `fd` through the id map of the user namespace `userns` (Linux 5.12;
-/// needs CAP_SYS_ADMIN over the file system). EINVAL: this file system cannot be id-mapped.
+/// needs CAP_SYS_ADMIN over the file system), and makes it private as [`set_attrs`] does: it comes from the
+/// host's own mount namespace. EINVAL: this file system cannot be id-mapped.
 pub(crate) fn set_idmap(fd: Fd, userns: Fd, attrs: Attrs) -> Result<()> {
     let userns_fd = u64::from(userns.cast_unsigned());
-    let attr = MountAttr { attr_set: attrs.0 | libc::MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+    let attr_set = attrs.0 | libc::MOUNT_ATTR_IDMAP;
+    let attr = MountAttr { attr_set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd };
     mount_setattr(fd, EMPTY, libc::AT_EMPTY_PATH | libc::AT_RECURSIVE, &attr)
 }
 
