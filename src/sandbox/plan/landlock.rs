@@ -20,6 +20,9 @@ pub(super) struct Rights {
     abi: ABI,
 }
 
+/// The newest ABI whose rights are known here; a newer kernel's are not handled.
+pub(super) const NEWEST: u32 = 10;
+
 impl Rights {
     /// Rights of a newer ABI than the `landlock` crate knows are not handled.
     pub(super) fn new(abi: u32) -> Self {

@@ -280,6 +280,9 @@ fn fates(policy: &Policy, host: &Host) -> Result<BTreeMap<Layer, Fate>, Error> {
             },
             Layer::Seccomp => applied("allow-list", Witness::Child),
             Layer::Landlock => match host.landlock {
+                Ok(abi) if abi > landlock::NEWEST => {
+                    applied(&format!("ABI {abi}, used as {}", landlock::NEWEST), Witness::Child)
+                }
                 Ok(abi) => applied(&format!("ABI {abi}"), Witness::Child),
                 Err(errno) => Fate::GivenUp { reason: landlock_reason(errno).to_owned() },
             },

@@ -108,6 +108,17 @@ fn a_process_alone_in_its_group_makes_room_before_controllers_are_enabled() {
 }
 
 #[test]
+fn a_newer_landlock_than_we_know_is_said_to_be_used_as_the_newest_known() {
+    let mut host = Host::made();
+    host.landlock = Ok(landlock::NEWEST + 1);
+
+    let plan = plan(&policy("strict", ""), &host).unwrap();
+
+    let Some(Fate::Applied { detail, .. }) = plan.fates.get(&Layer::Landlock) else { panic!("given up") };
+    assert_eq!(detail, "ABI 11, used as 10");
+}
+
+#[test]
 fn verify_refuses_a_wrong_order() {
     let make = || plan(&policy("strict", ""), &Host::made()).unwrap();
     assert_eq!(make().verify(), Ok(()));
