@@ -115,7 +115,7 @@ fn a_newer_landlock_than_we_know_is_said_to_be_used_as_the_newest_known() {
     let plan = plan(&policy("strict", ""), &host).unwrap();
 
     let Some(Fate::Applied { detail, .. }) = plan.fates.get(&Layer::Landlock) else { panic!("given up") };
-    assert_eq!(detail, "ABI 11, used as 10");
+    assert_eq!(detail, "ABI 12, used as 11");
 }
 
 #[test]
