@@ -385,6 +385,8 @@ impl Running {
                 self.read_setup()?;
                 self.read_status();
                 self.ended = Some(Instant::now());
+                self.stdout.all_written();
+                self.stderr.all_written();
                 // Nobody of the jail holds it any more; a copy in another process of the caller's may.
                 self.setup_pipe = None;
                 if self.cause.is_some() || self.failure.is_some() {

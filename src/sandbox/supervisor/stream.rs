@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{read, write};
@@ -88,6 +88,8 @@ pub(super) struct Output {
     sink: Sink,
     total: u64,
     omitted: u64,
+    /// Set after the end of everything in the jail: how much its pipe can still hold.
+    rest: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -125,14 +127,14 @@ impl Output {
     pub(super) fn keep(pipe: OwnedFd, room: u64) -> Self {
         let half = usize::try_from(room / 2).unwrap_or(usize::MAX);
         let keep = Keep { head: Vec::new(), tail: VecDeque::new(), half };
-        Self { pipe: Some(pipe), sink: Sink::Keep(keep), total: 0, omitted: 0 }
+        Self { pipe: Some(pipe), sink: Sink::Keep(keep), total: 0, omitted: 0, rest: None }
     }
 
     /// Passes on to `to`; without one, nobody takes it and the program is told so.
     pub(super) fn pass(pipe: OwnedFd, to: Option<OwnedFd>) -> Self {
         let to = to.map(|to| Peer::new(to, OFlag::O_WRONLY));
         let pipe = to.is_some().then_some(pipe);
-        Self { pipe, sink: Sink::Pass { to, waiting: VecDeque::new() }, total: 0, omitted: 0 }
+        Self { pipe, sink: Sink::Pass { to, waiting: VecDeque::new() }, total: 0, omitted: 0, rest: None }
     }
 
     /// Bytes that the program wrote and we took.
@@ -164,11 +166,21 @@ impl Output {
         self.pipe.is_none() && !waits
     }
 
+    /// Everything in the jail has ended: what it wrote and we have not read is in the pipe, so there is no
+    /// more of it than the pipe holds. What comes behind is somebody else's, who was sent the writing end.
+    pub(super) fn all_written(&mut self) {
+        let Some(pipe) = &self.pipe else { return };
+        let room = fcntl(pipe, FcntlArg::F_GETPIPE_SZ).ok().and_then(|room| u64::try_from(room).ok());
+        // Not known: the most that an unprivileged pipe can have been made (pipe(7), pipe-max-size).
+        self.rest = Some(room.unwrap_or(1 << 20));
+    }
+
     /// Takes what is there. Of it, `allowed` bytes are delivered and the rest is dropped and counted.
     /// The value is how many bytes were read.
     pub(super) fn fill(&mut self, buffer: &mut [u8; CHUNK], allowed: u64) -> io::Result<u64> {
         let Some(pipe) = &self.pipe else { return Ok(0) };
-        let count = match read(pipe, buffer) {
+        let most = self.rest.map_or(CHUNK, |rest| usize::try_from(rest).unwrap_or(CHUNK).min(CHUNK));
+        let count = match read(pipe, buffer.get_mut(..most).unwrap_or_default()) {
             Ok(0) => {
                 self.pipe = None;
                 return Ok(0);
@@ -179,6 +191,12 @@ impl Output {
         };
         let bytes = buffer.get(..count).unwrap_or_default();
         let (deliver, drop) = bytes.split_at(usize::try_from(allowed).unwrap_or(usize::MAX).min(bytes.len()));
+        if let Some(rest) = &mut self.rest {
+            *rest -= count as u64;
+            if *rest == 0 {
+                self.pipe = None;
+            }
+        }
         self.total += count as u64;
         self.omitted += drop.len() as u64;
         match &mut self.sink {
