@@ -346,6 +346,28 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn after_the_end_no_more_is_read_than_the_pipe_held() {
+        let flags = OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let (pipe, elsewhere) = nix::unistd::pipe2(flags).unwrap();
+        let room = u64::try_from(fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).unwrap()).unwrap();
+        let mut output = Output::keep(pipe, 16);
+        let mut buffer = buffer();
+        output.all_written();
+
+        // Somebody who holds the writing end sees to it that the pipe is never empty.
+        let mut fills = 0;
+        while output.source().is_some() {
+            while write(&elsewhere, &[b'y'; 4096]).is_ok() {}
+            output.fill(&mut buffer, u64::MAX).unwrap();
+            fills += 1;
+            assert!(fills < 1000, "it is read for ever");
+        }
+
+        assert_eq!(output.total(), room);
+        assert!(output.is_done());
+    }
+
     proptest! {
         #[test]
         fn keep_has_the_first_and_last_bytes_and_counts_the_rest(
