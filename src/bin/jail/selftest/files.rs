@@ -245,10 +245,7 @@ pub(super) const CASES: &[Case] = &[
         FILES,
         "watch files of others (inotify, fanotify)",
         |i| i.calls(&["inotify_init1", "fanotify_init"]),
-        |w, s| match w.allows(&["@watch", "inotify_init1"]) {
-            Some(word) => s.granted(&word),
-            None => s.refused(&[Errno::EPERM]),
-        },
+        super::kernel::refused_or_allowed,
     ),
     Case::attempt("fs-fresh", FILES, "find what an earlier run left in scratch directories", fresh, |w, s| {
         scratch_or(w, || {

@@ -81,18 +81,7 @@ pub(super) const CASES: &[Case] = &[
         |i| {
             i.calls(&["ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "process_mrelease"]);
         },
-        |w, s| match w.allows(&[
-            "@debug",
-            "@risky",
-            "ptrace",
-            "process_vm_readv",
-            "process_vm_writev",
-            "pidfd_getfd",
-            "kcmp",
-        ]) {
-            Some(word) => s.granted(&format!("syscalls.allow has {word:?}")),
-            None => s.refused(&[Errno::EPERM]),
-        },
+        super::kernel::refused_or_allowed,
     ),
     Case::attempt(
         "pr-host-files",
