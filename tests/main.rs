@@ -21,3 +21,4 @@ mod docs;
 mod library;
 mod lifecycle;
 mod security;
+mod selftest;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::getpid;
 
+use jail::policy::Workspace;
 use jail::report::VerdictKind;
 
 use super::inside::Inside;
@@ -181,8 +182,8 @@ fn not_found(_: &World, runner: &Runner<'_>) -> Outcome {
     Outcome::held("exec_failed, exit codes 126 and 127")
 }
 
-fn bad_values(_: &World, runner: &Runner<'_>) -> Outcome {
-    const BAD: [&[&str]; 12] = [
+fn bad_values(w: &World, runner: &Runner<'_>) -> Outcome {
+    const BAD: [&[&str]; 11] = [
         &["--memory", "99999999999999G"],
         &["--memory", "0B"],
         &["--memory", "512"],
@@ -194,9 +195,10 @@ fn bad_values(_: &World, runner: &Runner<'_>) -> Outcome {
         &["--tmpfs", "/proc/x:size=1M"],
         &["--ro", "/no/such/place"],
         &["--syscalls-allow", "mount"],
-        &["--workspace", "/"],
     ];
-    for flags in BAD {
+    let whole_machine: &[&str] = &["--workspace", "/"];
+    let shown = w.workspace() != Workspace::None;
+    for flags in BAD.into_iter().chain(shown.then_some(whole_machine)) {
         let run = match run(runner, flags, &["/bin/echo", "it ran"]) {
             Ok(run) => run,
             Err(outcome) => return outcome,

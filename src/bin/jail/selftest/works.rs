@@ -75,11 +75,7 @@ pub(super) const CASES: &[Case] = &[
         &["python3", "-c", TIMERS],
     ),
     Case::program("works-locks", "file locks: flock, lockf, between processes", &["python3", "-c", LOCKS]),
-    Case::program(
-        "works-files",
-        "files: rename, links, sparse, times, modes, named pipes",
-        &["python3", "-c", FILES],
-    ),
+    Case::program("works-files", "files: rename, links, sparse, times, modes, named pipes", &["python3", "-c", FILES]),
     Case::program("works-gcc", "gcc: compile C, run what comes out", &["sh", "-c", GCC]),
     Case::program(
         "works-gcc-threads",
