@@ -188,7 +188,10 @@ fn words_that_mean_nothing_are_refused_before_anything_is_made() {
         (&["--only", "fs-raed"][..], "jail: \"fs-raed\" is neither a case nor a class (see jail selftest --list)\n"),
         (&["--only", "fs-read", "--skip", "files"], "jail: no case is left to run (--only and --skip leave none)\n"),
         (&["--workspace", "/tmp"], "jail: --workspace and --chdir: the self-test works in directories of its own\n"),
-        (&["--profile", "no-such"], "jail: no profile is named \"no-such\"\n"),
+        (
+            &["--profile", "no-such"],
+            "jail: no profile is named \"no-such\" (shipped are strict, judge, build, agent)\n",
+        ),
     ] {
         let output = run(args);
         assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(125), said));

@@ -19,7 +19,7 @@ use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{AccessFlags, access, chdir, chown, dup, getgid, getuid, linkat, mkfifo};
 
-use jail::policy::{Access, Proc, Workspace};
+use jail::policy::{Access, Layer, Proc, Workspace};
 
 use super::inside::Inside;
 use super::judge::{Outcome, Seen, check};
@@ -251,6 +251,14 @@ pub(super) const CASES: &[Case] = &[
         |i| i.calls(&["inotify_init1", "fanotify_init"]),
         super::kernel::refused_or_allowed,
     ),
+    Case::attempt(
+        "fs-landlock",
+        FILES,
+        "read a file that no mount hides and that Landlock alone forbids",
+        |i| i.say("read", read(Path::new("/.decoy"))),
+        |_, s| s.refused(&[Errno::EACCES]),
+    )
+    .needs(Layer::Landlock),
     Case::attempt("fs-fresh", FILES, "find what an earlier run left in scratch directories", fresh, |w, s| {
         scratch_or(w, || {
             s.finished().and(|| match (s.value("before"), s.value("made")) {

@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::{Gid, Pid, Uid, chdir, getpid, getsid, setgid, setgroups, setresuid, setsid, setuid};
 
-use jail::policy::Net;
+use jail::policy::{Layer, Net};
 use jail::report::VerdictKind;
 
 use super::inside::Inside;
@@ -122,6 +122,19 @@ pub(super) const CASES: &[Case] = &[
         },
     )
     .inside_only(),
+    Case::attempt(
+        "pr-signal-scope",
+        PROCESSES,
+        "signal the jail's init, which lies outside of the program's Landlock domain",
+        |i| i.step("kill", kill(Pid::from_raw(if i.outside() { getpid().as_raw() } else { 1 }), None)),
+        |w, s| {
+            if w.posture.landlock_abi < 6 {
+                return Outcome::not_judged("this kernel's Landlock has no scopes (Linux 6.12)");
+            }
+            s.refused(&[Errno::EPERM])
+        },
+    )
+    .needs(Layer::Landlock),
     Case::attempt("pr-kill-all", PROCESSES, "kill everybody (kill -1): it hits the jail alone", kill_all, |w, s| {
         s.finished().and(|| alive(w)).and(|| match s.value("killed") {
             Some("3") => Outcome::held("the program's own three children died, the host's process lives"),
