@@ -400,7 +400,7 @@ def image() -> pathlib.Path:
                 '--customize-hook=mkdir -p "$1/var/lib/systemd/linger"; : >"$1/var/lib/systemd/linger/vmuser"',
                 f'--customize-hook=for unit in {units}; do ln -sf /dev/null "$1/etc/systemd/system/$unit"; done',
                 '--customize-hook=echo vm >"$1/etc/hostname"; : >"$1/etc/machine-id"',
-                '--customize-hook=rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/dev/*',
+                '--customize-hook=rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*',
                 "bookworm", root, f"{mirror()[0]}",
             )
             for unit in ["vm.service", "vm.target"]:
