@@ -21,6 +21,8 @@
     reason = "a test tool: it makes raw system calls, prints to its caller, and a bad argument may end it"
 )]
 
+mod host;
+
 use std::ffi::{CString, OsStr, OsString};
 use std::hint::black_box;
 use std::io::{self, Read, Write};
@@ -218,6 +220,9 @@ fn run(verb: &str, args: &Args<'_>) -> Answer {
         }
         "batch" => batch(args),
         "exec-with-fd" => exec_with_fd(args),
+        // hosts that lack something
+        "deny" => host::deny(args),
+        "landlock-abi" => host::landlock_abi(args),
         _ => usage(&format!("unknown verb {verb}")),
     }
 }

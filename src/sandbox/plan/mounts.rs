@@ -213,7 +213,7 @@ impl Root<'_, '_> {
                     self.file(dest, "", 0o444, origin);
                 }
                 let attrs = bind_attrs(*access);
-                if *callers && self.plan.host.uid == 0 {
+                if *callers && self.plan.map.privileged {
                     // Only somebody with CAP_SYS_ADMIN over the file system can map its ids: the
                     // supervisor makes the tree, the child puts it in its place.
                     let slot = self.plan.slot()?;

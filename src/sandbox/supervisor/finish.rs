@@ -190,28 +190,39 @@ impl Running {
         let mut posture =
             Posture { kernel: self.plan.kernel.clone(), landlock_abi: self.plan.landlock_abi, ..Posture::default() };
         for (layer, fate) in &self.plan.fates {
-            let status = match fate {
-                Fate::Applied { detail, witness } => LayerStatus {
-                    requested: true,
-                    applied: ran,
-                    witnessed: ran
-                        && match witness {
-                            Witness::Child => true,
-                            Witness::Counter => self.counted(*layer, evidence),
-                            Witness::No => false,
-                        },
-                    detail: Some(if *layer == Layer::Ids && !self.unmapped.is_empty() {
-                        format!("{detail}; shown without an id map: {}", self.unmapped.join(", "))
-                    } else {
-                        detail.clone()
-                    }),
-                    reason: (!ran).then(|| "the set-up failed".to_owned()),
-                },
+            let held = |detail: &str, witness: &Witness| LayerStatus {
+                requested: true,
+                applied: ran,
+                witnessed: ran
+                    && match witness {
+                        Witness::Child => true,
+                        Witness::Counter => self.counted(*layer, evidence),
+                        Witness::No => false,
+                    },
+                detail: Some(detail.to_owned()),
+                reason: (!ran).then(|| "the set-up failed".to_owned()),
+            };
+            let mut status = match fate {
+                Fate::Applied { detail, witness } => held(detail, witness),
+                Fate::InPart { detail, witness, reason } => {
+                    posture.degraded.push(layer.name().to_owned());
+                    LayerStatus { reason: Some(reason.clone()), ..held(detail, witness) }
+                }
                 Fate::GivenUp { reason } => {
                     posture.degraded.push(layer.name().to_owned());
                     LayerStatus { requested: true, reason: Some(reason.clone()), ..LayerStatus::default() }
                 }
             };
+            if *layer == Layer::Ids && !self.unmapped.is_empty() {
+                let paths: Vec<&str> = self.unmapped.iter().map(|tree| tree.path.as_str()).collect();
+                let detail = status.detail.unwrap_or_default();
+                status.detail = Some(format!("{detail}; shown without an id map: {}", paths.join(", ")));
+                // For reading alone nothing is lost but how owners look.
+                if self.unmapped.iter().any(|tree| tree.writable) {
+                    posture.degraded.push(layer.name().to_owned());
+                    status.reason.get_or_insert_with(|| "a file system cannot be id-mapped".to_owned());
+                }
+            }
             posture.layers.insert(layer.name().to_owned(), status);
         }
         posture
