@@ -132,3 +132,8 @@ pub(crate) fn landlock_abi() -> Result<u32, i32> {
 pub(crate) fn has_clone3() -> bool {
     sys::process::has_clone3()
 }
+
+/// The highest capability of this kernel.
+pub(crate) fn last_capability() -> u32 {
+    sys::confine::last_capability()
+}
