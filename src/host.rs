@@ -106,7 +106,7 @@ pub(crate) enum CgroupVersion {
 #[derive(Debug, Clone)]
 pub(crate) enum Files {
     Real,
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Made(BTreeMap<PathBuf, Kind>),
 }
 
@@ -143,7 +143,7 @@ impl Files {
                 }
                 Ok(kind_of(&data))
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Made(files) => files.get(path).cloned().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)),
         }
     }
@@ -158,7 +158,7 @@ impl Files {
                 let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
                 Ok(Found { kind: kind_of(&data), path, major: narrow(major), minor: narrow(minor), inode: data.ino() })
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Made(_) => {
                 let kind = self.look(path)?;
                 Ok(Found { path: path.to_owned(), kind, major: 8, minor: 1, inode: 1 })
@@ -424,7 +424,7 @@ fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
     Ok(GroupHome { version: CgroupVersion::V2, dir, enable: vec![wanted], make_room: alone && !is_root })
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Host {
     /// A made-up machine like a current distribution's: root caller, all layers to be had.
     pub(crate) fn made() -> Self {

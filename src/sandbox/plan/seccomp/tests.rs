@@ -9,6 +9,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
+use super::interpret::{returned, run};
 use super::rule::{EAFNOSUPPORT, EINVAL, ENOTTY, EPROTONOSUPPORT, ESOCKTNOSUPPORT, Switch};
 use super::*;
 use crate::policy::Origin;
@@ -37,40 +38,6 @@ fn number(arch: Arch, name: &str) -> u32 {
 /// What `filter` does with a call by name.
 fn ask(filter: &Filter, name: &str, arguments: [u64; 6]) -> Action {
     filter.decide(filter.arch.audit, number(filter.arch, name), arguments)
-}
-
-/// Runs a program as the kernel does, and counts the instructions.
-fn run(program: &[libc::sock_filter], arch: u32, number: u32, arguments: [u64; 6]) -> (u32, usize) {
-    let mut data = Vec::new();
-    data.extend(number.to_le_bytes());
-    data.extend(arch.to_le_bytes());
-    data.extend(0_u64.to_le_bytes());
-    arguments.iter().for_each(|argument| data.extend(argument.to_le_bytes()));
-    let (mut at, mut accumulator, mut steps) = (0, 0_u32, 0);
-    loop {
-        let libc::sock_filter { code, jt, jf, k } = program[at];
-        steps += 1;
-        at += 1;
-        let (jt, jf, far) = (usize::from(jt), usize::from(jf), usize::try_from(k).unwrap());
-        match code {
-            0x20 => accumulator = u32::from_le_bytes(data[far..far + 4].try_into().unwrap()),
-            0x54 => accumulator &= k,
-            0x05 => at += far,
-            0x15 => at += if accumulator == k { jt } else { jf },
-            0x25 => at += if accumulator > k { jt } else { jf },
-            0x35 => at += if accumulator >= k { jt } else { jf },
-            0x06 => return (k, steps),
-            _ => panic!("instruction {code:#x} at {}", at - 1),
-        }
-    }
-}
-
-fn returned(action: Action) -> u32 {
-    match action {
-        Action::Allow => 0x7fff_0000,
-        Action::Errno(errno) => 0x0005_0000 | u32::from(errno),
-        Action::KillProcess => 0x8000_0000,
-    }
 }
 
 /// xorshift64*: the same numbers in every run.
