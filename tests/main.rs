@@ -23,3 +23,4 @@ mod hosts;
 mod library;
 mod lifecycle;
 mod security;
+mod soak;
