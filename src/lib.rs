@@ -123,6 +123,7 @@ pub mod fuzzing;
 mod host;
 pub mod report;
 mod sandbox;
+mod systemd;
 
 pub use error::{Error, ErrorKind, describe};
 pub use policy::Policy;

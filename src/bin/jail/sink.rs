@@ -139,6 +139,7 @@ fn replace(path: &Path, directory: &OwnedFd, name: &Path, text: &str) -> io::Res
     let ours = file.metadata()?;
     match fs::metadata(path) {
         Ok(found) if (found.dev(), found.ino()) == (ours.dev(), ours.ino()) => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(_) | Err(_) => Err(io::Error::other("the program changed what that name leads to")),
     }
 }

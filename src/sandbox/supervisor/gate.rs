@@ -135,6 +135,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     let (mut before_clone, mut after_clone) = (before, before);
     for step in &plan.supervisor {
         match &step.op {
+            HostOp::JoinScope { scope } => scope.join()?,
             HostOp::MoveSelf { dir } => cgroup::move_self(dir)?,
             HostOp::MakeGroup { dir } => guard.make(dir)?,
             HostOp::SetLimit { file, value, optional } => match cgroup::write(file, value) {

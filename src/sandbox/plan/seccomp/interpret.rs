@@ -14,11 +14,12 @@ use super::rule::Action;
 
 /// Runs a program as the kernel does, and counts the instructions.
 pub(super) fn run(program: &[libc::sock_filter], arch: u32, number: u32, arguments: [u64; 6]) -> (u32, usize) {
-    let mut data = Vec::new();
-    data.extend(number.to_le_bytes());
-    data.extend(arch.to_le_bytes());
-    data.extend(0_u64.to_le_bytes());
-    arguments.iter().for_each(|argument| data.extend(argument.to_le_bytes()));
+    // struct seccomp_data, in words of 32 bits.
+    let mut data = [0_u32; 16];
+    [data[0], data[1]] = [number, arch];
+    for (words, argument) in data[4..].chunks_exact_mut(2).zip(arguments) {
+        [words[0], words[1]] = [argument & 0xffff_ffff, argument >> 32].map(|half| u32::try_from(half).unwrap());
+    }
     let (mut at, mut accumulator, mut steps) = (0, 0_u32, 0);
     loop {
         let libc::sock_filter { code, jt, jf, k } = program[at];
@@ -26,7 +27,7 @@ pub(super) fn run(program: &[libc::sock_filter], arch: u32, number: u32, argumen
         at += 1;
         let (jt, jf, far) = (usize::from(jt), usize::from(jf), usize::try_from(k).unwrap());
         match code {
-            0x20 => accumulator = u32::from_le_bytes(data[far..far + 4].try_into().unwrap()),
+            0x20 => accumulator = data[far / 4],
             0x54 => accumulator &= k,
             0x05 => at += far,
             0x15 => at += if accumulator == k { jt } else { jf },
