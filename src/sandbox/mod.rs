@@ -7,6 +7,8 @@
 
 mod child;
 mod command;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod plan;
 mod supervisor;
 mod sys;
