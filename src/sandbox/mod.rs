@@ -127,3 +127,8 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
 pub(crate) fn landlock_abi() -> Result<u32, i32> {
     sys::confine::landlock_abi().map_err(|errno| errno.0)
 }
+
+/// Whether this process may call clone3(2).
+pub(crate) fn has_clone3() -> bool {
+    sys::process::has_clone3()
+}
