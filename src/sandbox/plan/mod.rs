@@ -325,8 +325,9 @@ fn fates(policy: &Policy, host: &Host, map: ids::IdMap) -> Result<BTreeMap<Layer
         let names: Vec<&str> =
             missing.iter().map(|(layer, _)| layer.name()).filter(|name| name.starts_with("cgroup.")).collect();
         let name = if names.len() == 3 { "cgroup".to_owned() } else { names.join(",") };
+        let user = if host.uid == 0 { "" } else { "--user " };
         error.with_hint(format!(
-            "run where a cgroup is delegated to you (systemd-run --user --scope -p Delegate=yes jail …), \
+            "run where a cgroup is delegated to you (systemd-run {user}--scope -p Delegate=yes jail …), \
              or go without by name: --allow-degraded {name}"
         ))
     } else {
