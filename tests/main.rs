@@ -18,6 +18,7 @@ mod support;
 mod claims;
 mod cli;
 mod docs;
+mod doctor;
 mod library;
 mod lifecycle;
 mod security;

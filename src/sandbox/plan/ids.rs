@@ -28,7 +28,7 @@ pub(crate) struct IdMap {
 
 impl IdMap {
     /// `number` tells the jails of a root caller apart, as far as there are ids.
-    pub(super) const fn new(host: &Host, number: u32) -> Self {
+    pub(crate) const fn new(host: &Host, number: u32) -> Self {
         if host.uid != 0 {
             return Self { uid: host.uid, gid: host.gid, privileged: false };
         }

@@ -12,6 +12,7 @@ mod cgroup;
 mod finish;
 mod gate;
 mod stream;
+pub(crate) mod trial;
 mod usage;
 mod verdict;
 
