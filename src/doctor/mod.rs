@@ -130,6 +130,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
     Child(Thing),
+    /// A copy of the mount of the caller's own directory, which a root caller makes itself.
+    OwnTree,
     IdMap,
     Group(Layer),
 }
@@ -137,6 +139,7 @@ pub(crate) enum Check {
 impl Check {
     const fn name(self) -> &'static str {
         match self {
+            Self::OwnTree => "own tree",
             Self::IdMap => "id-mapped mounts",
             Self::Group(_) => "group",
             Self::Child(thing) => match thing {
@@ -169,7 +172,7 @@ impl Check {
     const fn stands_on(self) -> &'static [Thing] {
         match self {
             Self::Group(_) => &[],
-            Self::IdMap => &[Thing::Clone, Thing::User],
+            Self::OwnTree | Self::IdMap => &[Thing::Clone, Thing::User],
             Self::Child(thing) => match thing {
                 Thing::Clone => &[],
                 Thing::User | Thing::Rlimits | Thing::Landlock | Thing::Seccomp | Thing::Listener => &[Thing::Clone],
@@ -201,6 +204,7 @@ const fn checks(layer: Layer) -> &'static [Check] {
         Layer::Rootfs => &[
             Check::Child(Thing::Tmpfs),
             Check::Child(Thing::Bind),
+            Check::OwnTree,
             Check::Child(Thing::Proc),
             Check::Child(Thing::Pty),
             Check::Child(Thing::Pivot),
@@ -325,9 +329,9 @@ impl Patient<'_> {
             cause: None,
             remedies: Vec::new(),
         };
-        if check == Check::IdMap && self.host.uid != 0 {
-            found.outcome = Outcome::Unused;
-            found.cause = Some("an ordinary caller's files are shown under its own id".to_owned());
+        if matches!(check, Check::OwnTree | Check::IdMap) && self.host.uid != 0 {
+            (found.outcome, found.needed) = (Outcome::Unused, false);
+            found.cause = Some("an ordinary caller's files are shown under its own id, by the child".to_owned());
             return found;
         }
         if let Some(missing) = check.stands_on().iter().find(|thing| self.broken.contains(thing)) {
@@ -358,7 +362,8 @@ impl Patient<'_> {
                 let trial = Trial::new(thing, self.policy, self.host).map_err(as_refused)?;
                 trial::attempt(&trial)
             }
-            Check::IdMap => trial::id_map(&self.host.caller.cwd, self.host).map_err(as_refused),
+            Check::OwnTree => trial::own_tree(&self.host.caller.cwd, self.host, false).map_err(as_refused),
+            Check::IdMap => trial::own_tree(&self.host.caller.cwd, self.host, true).map_err(as_refused),
             Check::Group(layer) => trial::group(layer, self.policy, self.host).map_err(as_refused),
         }
     }
@@ -367,6 +372,7 @@ impl Patient<'_> {
     fn needs(&self, check: Check) -> bool {
         match check {
             Check::Child(thing) => thing.needed(self.policy),
+            Check::OwnTree => self.host.uid == 0 && self.policy.workspace.value != Workspace::None,
             // What is only read is shown as it is where it cannot be mapped.
             Check::IdMap => self.host.uid == 0 && self.policy.workspace.value == Workspace::Write,
             Check::Group(_) => true,

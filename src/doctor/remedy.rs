@@ -68,7 +68,7 @@ pub(super) fn explain(check: Check, refused: &Refused, facts: &Facts, policy: &P
     let errno = refused.errno.unwrap_or(0);
     match check {
         Check::Group(_) => group(refused, facts),
-        Check::IdMap => id_map(errno, facts),
+        Check::OwnTree | Check::IdMap => id_map(errno, facts),
         Check::Child(_) if refused.at == At::Gone => (
             "the child was killed on the way: by the system call filter of whoever started this, most likely"
                 .to_owned(),
@@ -382,9 +382,9 @@ fn id_map(errno: i32, facts: &Facts) -> (String, Vec<Remedy>) {
     );
     match errno {
         libc::EPERM if facts.in_container() => {
-            let what = "run jail as an ordinary user: the container's root may not id-map";
+            let what = "run jail as an ordinary user, who needs no mounts outside its own namespaces";
             (
-                "this root has no CAP_SYS_ADMIN over the file system, as in a container".to_owned(),
+                "this root may not mount: it has no CAP_SYS_ADMIN, as in a container".to_owned(),
                 engines(
                     facts,
                     remedy(Place::Docker, what, ["--user 1000:1000"]),
@@ -417,7 +417,8 @@ fn group(refused: &Refused, facts: &Facts) -> (String, Vec<Remedy>) {
     );
     let cause = refused.what.clone();
     let mut remedies = if facts.in_container() && (facts.cgroup_read_only || !facts.systemd) {
-        let what = "let the container divide its own group (cgroup v2; its limits stay the engine's)";
+        let what = "make the container's own cgroup writable (its limits stay the engine's), and start with \
+                    contrib/containers/as-user";
         engines(
             facts,
             remedy(Place::Docker, what, ["--cgroupns private --security-opt writable-cgroups=true"]),
@@ -537,8 +538,11 @@ mod tests {
     fn no_remedy_gives_everything_away() {
         let refusals = [libc::EPERM, libc::EACCES, libc::ENOSYS, libc::ENOSPC, libc::EINVAL, libc::EOPNOTSUPP, 0];
         let things = [Thing::Clone, Thing::User, Thing::Ids, Thing::Mount, Thing::Proc, Thing::Landlock, Thing::Pivot];
-        let checks =
-            things.map(Check::Child).into_iter().chain([Check::IdMap, Check::Group(crate::policy::Layer::CgroupPids)]);
+        let checks = things.map(Check::Child).into_iter().chain([
+            Check::OwnTree,
+            Check::IdMap,
+            Check::Group(crate::policy::Layer::CgroupPids),
+        ]);
         let mut seen = 0;
         for check in checks {
             for errno in refusals {
@@ -566,6 +570,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 9 * 7 * 4 * 3 * 2);
+        assert_eq!(seen, 10 * 7 * 4 * 3 * 2);
     }
 }

@@ -134,15 +134,15 @@ pub(crate) fn group(layer: Layer, policy: &Policy, host: &Host) -> Result<(), Er
     guard.remove()
 }
 
-/// Shows `dir` through an id map, as a root caller's own files are shown.
+/// Makes a copy of the mount of `dir`, as a root caller's own files are shown; `mapped` demands that it is id-mapped.
 ///
 /// # Errors
-/// The user namespace cannot be made, or the file system cannot be id-mapped.
-pub(crate) fn id_map(dir: &Path, host: &Host) -> Result<(), Error> {
+/// The caller may not mount, a user namespace cannot be made, or the file system cannot be id-mapped.
+pub(crate) fn own_tree(dir: &Path, host: &Host, mapped: bool) -> Result<(), Error> {
     let found = host.files.find(dir).map_err(|error| {
         Error::new(ErrorKind::Setup, format!("cannot look at {}: {}", dir.display(), describe(&error)))
     })?;
     let map = ids::IdMap::new(host, std::process::id());
     let namespace = gate::make_id_map(map.uid, map.gid)?;
-    gate::map_tree(&found, Attrs::NOSUID.and(Attrs::NODEV), namespace.as_fd(), false).map(drop)
+    gate::map_tree(&found, Attrs::NOSUID.and(Attrs::NODEV), namespace.as_fd(), !mapped).map(drop)
 }
