@@ -16,7 +16,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, ErrorKind, describe, describe_errno};
-use crate::sandbox::landlock_abi;
+use crate::sandbox::{has_clone3, landlock_abi};
 
 /// Facts about this machine and this caller. Probe it once and keep it: it says nothing about a run.
 #[derive(Debug, Clone)]
@@ -26,8 +26,12 @@ pub(crate) struct Host {
     /// Effective ids of the caller.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// The caller is the host's root, under whatever id its user namespace shows that.
+    pub(crate) is_root: bool,
     /// Landlock ABI, or the errno that says why there is none.
     pub(crate) landlock: Result<u32, i32>,
+    /// Whether clone3(2) is there; a container's filter may hide it.
+    pub(crate) clone3: bool,
     /// Highest capability of this kernel.
     pub(crate) last_cap: u32,
     /// Signals that the caller ignores, bit 0 for signal 1; a program must not inherit that.
@@ -36,7 +40,8 @@ pub(crate) struct Host {
     pub(crate) cgroups: BTreeMap<Controller, Result<GroupHome, String>>,
     /// There is swap in use, so that a limit on memory alone would not hold.
     pub(crate) swap: bool,
-    /// First of the unprivileged ids that a root caller's jails may have, and how many there are.
+    /// First of the unprivileged ids that a root caller's jails may have, and how many there are: none where root
+    /// is the only id of its user namespace.
     pub(crate) jail_ids: (u32, u32),
     /// Hard limits of the caller, by RLIMIT_* number; a child cannot go above.
     pub(crate) hard_limits: BTreeMap<u32, u64>,
@@ -195,7 +200,10 @@ impl Host {
             kernel: kernel.release().to_string_lossy().into_owned(),
             uid,
             gid,
+            // It belongs to the host's root; an id that is not mapped shows as another.
+            is_root: fs::metadata("/proc/sys").map_or(uid == 0, |data| data.uid() == uid),
             landlock: landlock_abi(),
+            clone3: has_clone3(),
             last_cap: read("/proc/sys/kernel/cap_last_cap")
                 .ok()
                 .and_then(|text| text.trim().parse().ok())
@@ -267,9 +275,10 @@ fn jail_ids(uid_map: &str) -> (u32, u32) {
         if inside <= BASE && BASE.saturating_add(COUNT) <= inside.saturating_add(count) {
             return (BASE, COUNT);
         }
-        let ids = count.min(1024);
+        // Never 0, whatever it is on the host.
+        let ids = count.saturating_sub(u32::from(inside == 0)).min(1024);
         if ids > best.1 {
-            best = (inside.saturating_add(count - ids).max(1), ids);
+            best = (inside.saturating_add(count - ids), ids);
         }
     }
     best
@@ -441,7 +450,9 @@ impl Host {
             kernel: "6.18.0".to_owned(),
             uid: 0,
             gid: 0,
+            is_root: true,
             landlock: Ok(7),
+            clone3: true,
             last_cap: 40,
             ignored_signals: 1 << (libc::SIGPIPE - 1),
             cgroups: Controller::ALL.into_iter().map(|controller| (controller, Ok(group(controller)))).collect(),
@@ -456,7 +467,7 @@ impl Host {
     /// The same for an ordinary user without a delegated cgroup.
     pub(crate) fn made_user() -> Self {
         let mut host = Self::made();
-        (host.uid, host.gid) = (1001, 1001);
+        (host.uid, host.gid, host.is_root) = (1001, 1001, false);
         for home in host.cgroups.values_mut() {
             *home = Err("no group can be made: EACCES".to_owned());
         }
@@ -493,5 +504,7 @@ mod tests {
     fn jail_ids_stay_inside_the_map_of_a_container() {
         assert_eq!(jail_ids("0 0 4294967295\n"), (0x7a61_0000, 0x1_0000));
         assert_eq!(jail_ids("0 100000 65536\n"), (64512, 1024));
+        assert_eq!(jail_ids("0 1000 1\n1 100000 3\n"), (1, 3));
+        assert_eq!(jail_ids("0 1000 1\n"), (0, 0));
     }
 }

@@ -14,7 +14,7 @@ use crate::support::{self, Jail, needs};
 /// What the doctor found, started through `launcher`, in a fresh directory. Its exit code has to agree with it, and
 /// a run through the same launcher with both.
 #[track_caller]
-fn examine<const N: usize>(launcher: [&str; N], options: &[&str]) -> Value {
+fn examine(launcher: &[&str], options: &[&str]) -> Value {
     let folder = support::folder();
     let jail = support::jail_binary();
     let mut line: Vec<String> = launcher.iter().map(|&word| word.to_owned()).collect();
@@ -70,7 +70,7 @@ fn options() -> &'static [&'static str] {
 
 #[test]
 fn a_host_that_runs_jails_is_found_to_and_gets_what_it_says() {
-    let found = examine([] as [&str; 0], options());
+    let found = examine(&[], options());
     assert_eq!(found["would_run"], true);
     for name in ["namespaces", "rootfs", "ids", "caps", "seccomp", "rlimits", "net"] {
         let layer = layer(&found, name);
@@ -89,9 +89,9 @@ fn a_host_that_runs_jails_is_found_to_and_gets_what_it_says() {
 fn without_a_cgroup_the_way_to_one_is_named_and_the_run_is_refused() {
     needs!(user);
     if !support::degraded() {
-        return support::skip("a caller without a cgroup");
+        return support::leave_to_another_host("no-cgroup", "a caller without a cgroup");
     }
-    let found = examine([] as [&str; 0], &[]);
+    let found = examine(&[], &[]);
     assert_eq!(found["would_run"], false);
     assert!(found["error"]["message"].as_str().unwrap().contains("cgroup.memory"));
     for name in ["cgroup.memory", "cgroup.pids", "cgroup.cpu"] {
@@ -105,7 +105,7 @@ fn without_a_cgroup_the_way_to_one_is_named_and_the_run_is_refused() {
 #[test]
 fn a_switched_off_user_namespace_is_named_with_its_switch() {
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
-    let found = examine(["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"], options());
+    let found = examine(&["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"], options());
     assert_eq!(found["would_run"], false);
     let user = step(&found, "namespaces", "user");
     assert_eq!((&user["outcome"], &user["errno"]), (&"fails".into(), &"ENOSPC".into()), "{user:#}");
@@ -118,11 +118,55 @@ fn a_switched_off_user_namespace_is_named_with_its_switch() {
     assert_eq!(step(&found, "rlimits", "soft and hard")["outcome"], "works");
 }
 
+/// What container filters and kernels without a part refuse, and the step and the remedy that it comes to.
+const REFUSALS: [(&[&str], &str, &str, &str, &str); 9] = [
+    (&["clone3=ENOSYS", "clone-newuser=EPERM"], "namespaces", "user", "EPERM", "jail-seccomp.json"),
+    (&["clone3=EPERM"], "namespaces", "clone", "EPERM", "jail-seccomp.json"),
+    (&["unshare=EPERM"], "namespaces", "cgroup", "EPERM", "jail-seccomp.json"),
+    (&["sethostname=EPERM"], "namespaces", "uts", "EPERM", "jail-seccomp.json"),
+    (&["fsopen=EPERM"], "rootfs", "tmpfs", "EPERM", "jail-seccomp.json"),
+    (&["pivot_root=EINVAL"], "rootfs", "pivot_root", "EINVAL", "switch_root"),
+    (&["landlock_create_ruleset=EOPNOTSUPP"], "landlock", "rules", "EOPNOTSUPP", "lsm=landlock,"),
+    (&["landlock_create_ruleset=ENOSYS"], "landlock", "rules", "ENOSYS", "--allow-degraded landlock"),
+    (&["seccomp=EINVAL"], "seccomp", "filter", "EINVAL", "CONFIG_SECCOMP_FILTER=y"),
+];
+
+#[test]
+fn each_refusal_is_found_at_its_step_with_its_remedy() {
+    let probe = support::probe_binary().display().to_string();
+    for (calls, of, name, errno, remedy) in REFUSALS {
+        let mut launcher = vec![probe.as_str(), "deny"];
+        launcher.extend(calls);
+        launcher.push("--");
+        let found = examine(&launcher, options());
+        assert_eq!((&found["would_run"], &found["host"]["filtered"]), (&false.into(), &true.into()), "{calls:?}");
+        let refused = step(&found, of, name);
+        assert_eq!((&refused["outcome"], &refused["errno"]), (&"fails".into(), &errno.into()), "{calls:?}: {found:#}");
+        assert_eq!(refused["needed"], true, "{calls:?}: {refused:#}");
+        assert!(lines(refused).contains(remedy), "{calls:?}: no {remedy}: {refused:#}");
+        assert_eq!(layer(&found, of)["with_profile"], "missing", "{calls:?}");
+    }
+}
+
+#[test]
+fn what_was_given_up_by_name_is_no_gap_and_a_hidden_clone3_is_none_either() {
+    let probe = support::probe_binary().display().to_string();
+    let mut given_up = vec!["--allow-degraded", "landlock"];
+    given_up.extend(options());
+    let found = examine(&[&probe, "deny", "landlock_create_ruleset=ENOSYS", "--"], &given_up);
+    assert_eq!(found["would_run"], true);
+    assert_eq!(layer(&found, "landlock")["with_profile"], "degraded");
+
+    let found = examine(&[&probe, "deny", "clone3=ENOSYS", "--"], options());
+    assert_eq!(found["would_run"], true);
+    assert_eq!(layer(&found, "namespaces")["tier"], "clone, for clone3 is hidden");
+}
+
 #[test]
 fn a_masked_proc_is_named_with_the_engines_settings() {
     needs!(root);
     let script = "mount --bind /dev/null /proc/version && exec \"$@\"";
-    let found = examine(["unshare", "--mount", "sh", "-c", script, "sh"], options());
+    let found = examine(&["unshare", "--mount", "sh", "-c", script, "sh"], options());
     assert_eq!(found["would_run"], false);
     let proc = step(&found, "rootfs", "proc");
     assert_eq!((&proc["outcome"], &proc["errno"]), (&"fails".into(), &"EPERM".into()), "{proc:#}");
@@ -222,4 +266,51 @@ fn nothing_is_left_behind() {
     let groups = format!("jail-{}-", doctor.id());
     assert!(doctor.wait().unwrap().success());
     assert_eq!(before.leftovers(Some(&groups)), Vec::<String>::new());
+}
+
+#[test]
+fn the_profiles_that_remedies_install_are_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let profile = text("contrib/apparmor/jail");
+    // What the remedy's sed replaces, and what it is for.
+    assert_eq!(profile.matches("\nprofile jail /usr/local/bin/jail flags=(unconfined) {").count(), 1);
+    assert!(profile.contains("\n  userns,\n"));
+    assert!(text("contrib/apparmor/jail-container").contains("\nprofile jail-container "));
+    let version = Command::new("apparmor_parser").arg("--version").output();
+    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    if !version.contains("version 4") {
+        return support::leave_to_another_host("apparmor", "apparmor_parser from 4.0 on");
+    }
+    for name in ["jail", "jail-container"] {
+        let path = root.join("contrib/apparmor").join(name);
+        let parsed = Command::new("apparmor_parser").args(["-Q", "-K"]).arg(path).output().unwrap();
+        assert!(parsed.status.success(), "{name}: {parsed:?}");
+    }
+}
+
+#[test]
+fn a_profile_of_an_engine_is_widened_by_what_jail_needs_and_no_more() {
+    use std::io::Write as _;
+    let widen = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/containers/widen-seccomp");
+    let mut child =
+        Command::new(widen).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 is on the PATH");
+    let default = r#"{"defaultAction": "SCMP_ACT_ERRNO", "archMap": [], "syscalls": [
+        {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+        {"names": ["clone3", "keyctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+        {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]}"#;
+    child.stdin.take().unwrap().write_all(default.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(made["defaultAction"], "SCMP_ACT_ERRNO");
+    let rules = made["syscalls"].as_array().unwrap();
+    assert_eq!(rules[0]["names"], serde_json::json!(["read"]));
+    assert_eq!(rules[1]["names"], serde_json::json!(["keyctl"]));
+    assert_eq!((rules.len(), &rules[2]["action"]), (3, &"SCMP_ACT_ALLOW".into()));
+    let allowed: Vec<&str> = rules[2]["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    assert!(allowed.contains(&"clone3") && allowed.contains(&"pivot_root"));
+    for never in ["mount", "setns", "ptrace", "bpf", "keyctl", "chroot", "mknod", "init_module"] {
+        assert!(!allowed.contains(&never), "{never}");
+    }
 }

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::host::{CgroupVersion, Host};
 use crate::policy::{Layer, Policy, Workspace};
 use crate::report::{ErrorInfo, Posture, ProfileId};
+use crate::sandbox::plan::ids::IdMap;
 use crate::sandbox::plan::trial::{Thing, Trial};
 use crate::sandbox::supervisor::trial::{self, At, Refused};
 use crate::sandbox::{Command, Sandbox};
@@ -143,7 +144,7 @@ impl Check {
             Self::IdMap => "id-mapped mounts",
             Self::Group(_) => "group",
             Self::Child(thing) => match thing {
-                Thing::Clone => "clone3",
+                Thing::Clone => "clone",
                 Thing::User => "user",
                 Thing::Ids => "one-id map",
                 Thing::Mount => "mount",
@@ -329,7 +330,7 @@ impl Patient<'_> {
             cause: None,
             remedies: Vec::new(),
         };
-        if matches!(check, Check::OwnTree | Check::IdMap) && self.host.uid != 0 {
+        if matches!(check, Check::OwnTree | Check::IdMap) && !self.privileged() {
             (found.outcome, found.needed) = (Outcome::Unused, false);
             found.cause = Some("an ordinary caller's files are shown under its own id, by the child".to_owned());
             return found;
@@ -368,13 +369,18 @@ impl Patient<'_> {
         }
     }
 
+    /// A root caller's jails have an id of their own, and its files are shown by the supervisor.
+    fn privileged(&self) -> bool {
+        IdMap::new(self.host, 0).is_ok_and(|map| map.privileged)
+    }
+
     /// Whether a run takes this step.
     fn needs(&self, check: Check) -> bool {
         match check {
             Check::Child(thing) => thing.needed(self.policy),
-            Check::OwnTree => self.host.uid == 0 && self.policy.workspace.value != Workspace::None,
+            Check::OwnTree => self.privileged() && self.policy.workspace.value != Workspace::None,
             // What is only read is shown as it is where it cannot be mapped.
-            Check::IdMap => self.host.uid == 0 && self.policy.workspace.value == Workspace::Write,
+            Check::IdMap => self.privileged() && self.policy.workspace.value == Workspace::Write,
             Check::Group(_) => true,
         }
     }
@@ -388,8 +394,11 @@ impl Patient<'_> {
                     CgroupVersion::V2 => "v2".to_owned(),
                 })
             }
-            Layer::Ids => Some(if self.host.uid == 0 { "an id of its own" } else { "the caller's id" }.to_owned()),
-            Layer::Namespaces | Layer::Rootfs | Layer::Caps | Layer::Seccomp | Layer::Rlimits | Layer::Net => None,
+            Layer::Namespaces => {
+                Some(if self.host.clone3 { "clone3" } else { "clone, for clone3 is hidden" }.to_owned())
+            }
+            Layer::Ids => Some(if self.privileged() { "an id of its own" } else { "the caller's id" }.to_owned()),
+            Layer::Rootfs | Layer::Caps | Layer::Seccomp | Layer::Rlimits | Layer::Net => None,
         }
     }
 }

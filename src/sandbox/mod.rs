@@ -147,3 +147,8 @@ pub fn inherited_descriptor(number: i32) -> std::io::Result<OwnedFd> {
 pub(crate) fn landlock_abi() -> Result<u32, i32> {
     sys::confine::landlock_abi().map_err(|errno| errno.0)
 }
+
+/// Whether this process may call clone3(2).
+pub(crate) fn has_clone3() -> bool {
+    sys::process::has_clone3()
+}

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::host::{GroupHome, Host};
 use crate::policy::{Layer, Net, Policy, Proc};
 use crate::sandbox::sys::mount::Attrs;
-use crate::sandbox::sys::process::ExecBlock;
+use crate::sandbox::sys::process::{ExecBlock, Start};
 
 use super::cgroup::{self, Groups};
 use super::op::{FilterOf, Op, Slot};
@@ -20,7 +20,7 @@ use super::{CAP_SYS_ADMIN, HostOp, Lowering, Plan, Step, ids, landlock, limits, 
 /// What can be tried by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Thing {
-    /// clone3 without a namespace.
+    /// A clone without a namespace.
     Clone,
     /// A user namespace, nobody in it.
     User,
@@ -52,6 +52,8 @@ pub(crate) enum Thing {
 /// Steps of one child, ready to be carried out.
 #[derive(Debug)]
 pub(crate) struct Trial {
+    /// As a run would be started.
+    pub(crate) start: Start,
     pub(crate) namespaces: u64,
     /// Written where there is a user namespace.
     pub(crate) map: Option<ids::IdMap>,
@@ -63,14 +65,16 @@ const SIZE: &str = "1m";
 
 impl Trial {
     /// # Errors
-    /// The filter of the policy cannot be compiled.
+    /// There is no id to give, or the filter of the policy cannot be compiled.
     pub(crate) fn new(thing: Thing, policy: &Policy, host: &Host) -> Result<Self, Error> {
-        let mut steps = Lowering::new(policy, host);
         let own = namespaces(thing);
-        let map = (own != 0 && thing != Thing::User).then(|| ids::IdMap::new(host, std::process::id()));
+        let map =
+            if own != 0 && thing != Thing::User { Some(ids::IdMap::new(host, std::process::id())?) } else { None };
+        let unmapped = ids::IdMap { uid: host.uid, gid: host.gid, privileged: false };
+        let mut steps = Lowering::new(policy, host, map.unwrap_or(unmapped));
         match map {
-            Some(map) => {
-                steps.enter(&[], map);
+            Some(_) => {
+                steps.enter(&[]);
                 if thing != Thing::Cgroup {
                     // It has a trial of its own.
                     steps.init.retain(|step| step.op != Op::UnshareCgroup);
@@ -168,7 +172,8 @@ impl Trial {
             kernel: host.kernel.clone(),
             landlock_abi: host.landlock.unwrap_or(0),
         };
-        Ok(Self { namespaces: own, map, plan })
+        let start = if host.clone3 { Start::Clone3 } else { Start::Clone };
+        Ok(Self { start, namespaces: own, map, plan })
     }
 
     /// The step that failed, in words.
@@ -191,7 +196,7 @@ pub(crate) fn groups(
         return Err(Error::new(ErrorKind::Unsupported, reason));
     }
     let groups = cgroup::groups(host, &[layer], name);
-    let slots: Vec<Slot> = (Slot::FIRST_EXTRA..).map(Slot).take(groups.tasks_files().len()).collect();
+    let slots: Vec<Slot> = (Slot::FIRST_EXTRA..).map(Slot).take(groups.join_files().len()).collect();
     let steps = cgroup::lower(host, policy, &groups, &slots);
     Ok((groups, steps))
 }

@@ -81,32 +81,6 @@ fn supervisor<'a>(ops: impl Iterator<Item = &'a HostOp>) -> Result<(), &'static 
     holds(stage == 3, "the child is never released")
 }
 
-/// Needs CAP_SYS_ADMIN (or another capability) in the user namespace.
-const fn privileged(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::UnshareCgroup
-            | Op::DropGroups
-            | Op::SetGid { .. }
-            | Op::SetUid { .. }
-            | Op::MakePrivate
-            | Op::NewTmpfs { .. }
-            | Op::NewProc { .. }
-            | Op::NewDevpts
-            | Op::NewOverlay { .. }
-            | Op::AttachRoot
-            | Op::CloneTree { .. }
-            | Op::SetAttrs { .. }
-            | Op::Attach { .. }
-            | Op::PivotRoot
-            | Op::DetachOldRoot
-            | Op::Hostname { .. }
-            | Op::LoopbackUp
-            | Op::LockSecurebits
-            | Op::DropBoundingSet { .. }
-    )
-}
-
 fn init(ops: &[Op]) -> Result<(), &'static str> {
     holds(matches!(ops.first(), Some(Op::HoldSignals)), "init does not begin by holding signals back")?;
     holds(matches!(ops.last(), Some(Op::Reap)), "init does not end by reaping")?;
@@ -127,7 +101,7 @@ fn init(ops: &[Op]) -> Result<(), &'static str> {
     let mounts = last(ops, |op| matches!(op, Op::Attach { .. } | Op::SetAttrs { .. }));
     holds(mounts.is_some_and(|at| at < pivot), "something is mounted after pivot_root")?;
     let caps = once(ops, |op| matches!(op, Op::DropCaps), "capabilities are not dropped once")?;
-    holds(last(ops, privileged).is_some_and(|at| at < caps), "a step needs a capability that is gone")?;
+    holds(last(ops, Op::needs_capability).is_some_and(|at| at < caps), "a step needs a capability that is gone")?;
     let bounding = once(ops, |op| matches!(op, Op::DropBoundingSet { .. }), "the bounding set is not emptied once")?;
     holds(bounding < caps, "the bounding set is emptied too late")?;
     let no_new_privs = once(ops, |op| matches!(op, Op::NoNewPrivs), "no_new_privs is not set once")?;
@@ -143,7 +117,7 @@ fn init(ops: &[Op]) -> Result<(), &'static str> {
 
 fn payload(ops: &[Op]) -> Result<(), &'static str> {
     holds(matches!(ops.last(), Some(Op::Exec)), "the payload does not end with exec")?;
-    holds(!ops.iter().any(privileged), "the payload's steps need a capability that is gone")?;
+    holds(!ops.iter().any(Op::needs_capability), "the payload's steps need a capability that is gone")?;
     let gate = once(ops, |op| matches!(op, Op::Await { .. }), "the payload does not wait for init once")?;
     let closed = once(ops, |op| matches!(op, Op::CloseOnExec), "descriptors are not closed once")?;
     let opens = |op: &Op| matches!(op, Op::LandlockRuleset { .. } | Op::LandlockAllow { .. } | Op::Stdio { .. });

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::policy::{Layer, Limits};
 use crate::report::{
     ErrorInfo, Faults, Io, LayerStatus, Memory, OutputReport, Posture, ProfileId, Report, SCHEMA, Sched, Source, Tasks,
@@ -90,6 +90,13 @@ impl Running {
             output_limit: self.policy.output.limit.value.map(|limit| limit.0),
             output_cut: self.output_cut,
         };
+        // Of two things that went wrong the earlier one is told.
+        if self.failure.is_none() && evidence.is_unknown() {
+            self.failure = Some(
+                Error::new(ErrorKind::Internal, "the jail's init ended before it could tell how the program did")
+                    .with_hint("somebody outside killed it, or the kernel refused it a system call; the run was ended"),
+            );
+        }
         if let (None, Some(error)) = (&self.failure, figures.error.take()) {
             self.failure = Some(error);
         }
@@ -141,6 +148,7 @@ impl Running {
         }
     }
 
+    /// The verdict, and what of it is an error of ours.
     fn judge(&self, evidence: &Evidence, limits: &Limits) -> (Verdict, Option<ErrorInfo>) {
         let Some(error) = &self.failure else { return (evidence.verdict(limits), None) };
         // A set-up that was cut short by a limit or by the caller failed for that reason.
@@ -182,28 +190,39 @@ impl Running {
         let mut posture =
             Posture { kernel: self.plan.kernel.clone(), landlock_abi: self.plan.landlock_abi, ..Posture::default() };
         for (layer, fate) in &self.plan.fates {
-            let status = match fate {
-                Fate::Applied { detail, witness } => LayerStatus {
-                    requested: true,
-                    applied: ran,
-                    witnessed: ran
-                        && match witness {
-                            Witness::Child => true,
-                            Witness::Counter => self.counted(*layer, evidence),
-                            Witness::No => false,
-                        },
-                    detail: Some(if *layer == Layer::Ids && !self.unmapped.is_empty() {
-                        format!("{detail}; shown without an id map: {}", self.unmapped.join(", "))
-                    } else {
-                        detail.clone()
-                    }),
-                    reason: (!ran).then(|| "the set-up failed".to_owned()),
-                },
+            let held = |detail: &str, witness: &Witness| LayerStatus {
+                requested: true,
+                applied: ran,
+                witnessed: ran
+                    && match witness {
+                        Witness::Child => true,
+                        Witness::Counter => self.counted(*layer, evidence),
+                        Witness::No => false,
+                    },
+                detail: Some(detail.to_owned()),
+                reason: (!ran).then(|| "the set-up failed".to_owned()),
+            };
+            let mut status = match fate {
+                Fate::Applied { detail, witness } => held(detail, witness),
+                Fate::InPart { detail, witness, reason } => {
+                    posture.degraded.push(layer.name().to_owned());
+                    LayerStatus { reason: Some(reason.clone()), ..held(detail, witness) }
+                }
                 Fate::GivenUp { reason } => {
                     posture.degraded.push(layer.name().to_owned());
                     LayerStatus { requested: true, reason: Some(reason.clone()), ..LayerStatus::default() }
                 }
             };
+            if *layer == Layer::Ids && !self.unmapped.is_empty() {
+                let paths: Vec<&str> = self.unmapped.iter().map(|tree| tree.path.as_str()).collect();
+                let detail = status.detail.unwrap_or_default();
+                status.detail = Some(format!("{detail}; shown without an id map: {}", paths.join(", ")));
+                // For reading alone nothing is lost but how owners look.
+                if self.unmapped.iter().any(|tree| tree.writable) {
+                    posture.degraded.push(layer.name().to_owned());
+                    status.reason.get_or_insert_with(|| "a file system cannot be id-mapped".to_owned());
+                }
+            }
             posture.layers.insert(layer.name().to_owned(), status);
         }
         posture

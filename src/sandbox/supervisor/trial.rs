@@ -23,7 +23,7 @@ use crate::sandbox::plan::trial::Trial;
 use crate::sandbox::plan::{self, ids};
 use crate::sandbox::sys::Errno;
 use crate::sandbox::sys::mount::Attrs;
-use crate::sandbox::sys::process;
+use crate::sandbox::sys::process::{self, Start};
 
 use super::{cgroup, gate, name_run};
 
@@ -69,8 +69,8 @@ pub(crate) fn attempt(trial: &Trial) -> Result<(), Refused> {
         slots.set(slot, end.as_raw_fd()).map_err(refused)?;
     }
     let script = trial.plan.script();
-    let process = process::spawn(trial.namespaces, None, || child::run(&script, &mut slots))
-        .map_err(|errno| Refused { at: At::Clone, what: "clone3".to_owned(), errno: Some(errno.0) })?;
+    let process = process::spawn(trial.start, trial.namespaces, None, || child::run(&script, &mut slots))
+        .map_err(|errno| Refused { at: At::Clone, what: trial.start.name().to_owned(), errno: Some(errno.0) })?;
     // The child has its copies: its end must be seen.
     drop((setup_child, tie_child));
     if let Some(map) = trial.map {
@@ -142,7 +142,8 @@ pub(crate) fn own_tree(dir: &Path, host: &Host, mapped: bool) -> Result<(), Erro
     let found = host.files.find(dir).map_err(|error| {
         Error::new(ErrorKind::Setup, format!("cannot look at {}: {}", dir.display(), describe(&error)))
     })?;
-    let map = ids::IdMap::new(host, std::process::id());
-    let namespace = gate::make_id_map(map.uid, map.gid)?;
+    let map = ids::IdMap::new(host, std::process::id())?;
+    let start = if host.clone3 { Start::Clone3 } else { Start::Clone };
+    let namespace = gate::make_id_map(start, map.uid, map.gid)?;
     gate::map_tree(&found, Attrs::NOSUID.and(Attrs::NODEV), namespace.as_fd(), !mapped).map(drop)
 }
