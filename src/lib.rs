@@ -122,6 +122,7 @@ mod error;
 mod host;
 pub mod report;
 mod sandbox;
+mod systemd;
 
 pub use error::{Error, ErrorKind, describe};
 pub use policy::Policy;

@@ -43,8 +43,24 @@ impl Sandbox {
         Ok(Self { policy, host: Host::probe()? })
     }
 
+    /// Another policy on the same host.
+    pub(crate) fn under(&self, policy: Policy) -> Self {
+        Self { policy, host: self.host.clone() }
+    }
+
     pub(crate) const fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Lets runs ask systemd for a scope, where this process's own cgroup cannot have children with all the limits:
+    /// in a login session, or together with other processes. An ordinary user's own systemd is asked, for root the
+    /// system's. The first run then moves the calling process there, with all its threads and for good, so this is
+    /// for programs that know where they want to be; the `jail` command does it.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub fn with_systemd_scope(self) -> Result<Self, Error> {
+        Ok(Self { policy: self.policy, host: self.host.with_systemd_scope()? })
     }
 
     /// The steps that a run of `command` would take. Nothing is started.
@@ -141,6 +157,11 @@ impl Sandbox {
 /// No such descriptor is open.
 pub fn inherited_descriptor(number: i32) -> std::io::Result<OwnedFd> {
     sys::fd::duplicate(number).map_err(Into::into)
+}
+
+/// When a process was started, in clock ticks after boot.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    supervisor::start_time(pid)
 }
 
 /// The Landlock ABI of this kernel, or the errno that says why there is none.

@@ -20,6 +20,7 @@ use std::sync::{Once, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, fmt, fs, thread};
 
+pub(crate) use group::{home_v2, own_v2};
 pub(crate) use leftovers::{Before, cgroups};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;

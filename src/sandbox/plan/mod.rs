@@ -33,12 +33,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind};
-use crate::host::{Found, Host};
+use crate::host::{CgroupVersion, Found, Host};
 use crate::policy::{Layer, Net, Origin, Policy, Workspace};
 use crate::sandbox::Command;
 use crate::sandbox::child::Script;
 use crate::sandbox::sys::mount::Attrs;
 use crate::sandbox::sys::process::{ExecBlock, Start};
+use crate::systemd::{self, Scope};
 
 use op::{FilterOf, Op, SLOTS, Slot, Text};
 
@@ -52,6 +53,9 @@ pub(crate) struct Step<O> {
 /// What the supervisor does, around the clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HostOp {
+    /// Have systemd move this process into a scope of its own, where it stays. Once there, a second time changes
+    /// nothing.
+    JoinScope { scope: Scope },
     /// Move this process into a leaf of its own group, where it stays: what it holds open there is its own
     /// life. Once moved, a second time changes nothing.
     MoveSelf { dir: PathBuf },
@@ -377,15 +381,14 @@ const fn landlock_remedy(host: &Host) -> &'static str {
 }
 
 fn cgroup_detail(host: &Host, layer: Layer) -> String {
-    let versions: Vec<&str> = cgroup::controllers(layer)
-        .iter()
-        .filter_map(|controller| host.cgroups.get(controller)?.as_ref().ok())
-        .map(|home| match home.version {
-            crate::host::CgroupVersion::V1 => "v1",
-            crate::host::CgroupVersion::V2 => "v2",
-        })
-        .collect();
-    format!("cgroup {}", versions.first().unwrap_or(&"v2"))
+    let mut homes =
+        cgroup::controllers(layer).iter().filter_map(|controller| host.cgroups.get(controller)?.as_ref().ok());
+    let Some(home) = homes.next() else { return String::new() };
+    match (home.version, systemd::scope_of(&home.dir)) {
+        (CgroupVersion::V1, _) => "cgroup v1".to_owned(),
+        (CgroupVersion::V2, None) => "cgroup v2".to_owned(),
+        (CgroupVersion::V2, Some(scope)) => format!("cgroup v2, systemd scope {scope}"),
+    }
 }
 
 impl<'a> Lowering<'a> {

@@ -135,7 +135,11 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     let (mut before_clone, mut after_clone) = (before, before);
     for step in &plan.supervisor {
         match &step.op {
-            HostOp::MoveSelf { .. } | HostOp::MakeGroup { .. } | HostOp::SetLimit { .. } | HostOp::OpenTasks { .. } => {
+            HostOp::JoinScope { .. }
+            | HostOp::MoveSelf { .. }
+            | HostOp::MakeGroup { .. }
+            | HostOp::SetLimit { .. }
+            | HostOp::OpenTasks { .. } => {
                 if let Some((slot, tasks)) = guard.carry_out(&step.op)? {
                     inherited.give(slot, above_stdio(tasks)?)?;
                 }

@@ -38,6 +38,7 @@ use crate::sandbox::plan::{Plan, RunName};
 use crate::sandbox::sys::process::Process;
 use crate::sandbox::{Command, OutputMode, Stdin};
 
+pub(super) use cgroup::start_time;
 use gate::News;
 use stream::{Input, Output};
 use usage::Samples;
@@ -131,7 +132,7 @@ pub(super) fn name_run() -> RunName {
     static STARTED: OnceLock<u64> = OnceLock::new();
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let pid = std::process::id();
-    let started = *STARTED.get_or_init(|| cgroup::start_time(pid).unwrap_or(0));
+    let started = *STARTED.get_or_init(|| start_time(pid).unwrap_or(0));
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     RunName { name: cgroup::name(pid, started, run), number: pid.wrapping_add(run.wrapping_mul(7919)) }
 }
