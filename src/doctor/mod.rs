@@ -224,11 +224,12 @@ const fn checks(layer: Layer) -> &'static [Check] {
 }
 
 /// Tries everything that a run under `policy` stands on, then rehearses one of `command`, whose program does not
-/// matter. It takes some tens of milliseconds, changes nothing and leaves nothing behind.
+/// matter. `sandbox` is what the host was found to be, or why it cannot be looked at. It takes some tens of
+/// milliseconds, and leaves nothing behind but, where systemd was asked for one, this process in a scope.
 #[must_use]
-pub fn examine(policy: &Policy, command: &Command) -> Examination {
+pub fn examine(policy: &Policy, sandbox: Result<Sandbox, Error>, command: &Command) -> Examination {
     let facts = Facts::look();
-    let (layers, rehearsed) = match Sandbox::new(policy.clone()) {
+    let (layers, rehearsed) = match sandbox {
         Ok(sandbox) => {
             let found = Patient { policy, host: sandbox.host(), facts: &facts, broken: Vec::new() }.layers();
             (found, rehearse(&sandbox, policy, command))
@@ -260,7 +261,7 @@ fn rehearse(sandbox: &Sandbox, policy: &Policy, command: &Command) -> Result<(Po
         Err(error) if error.kind() == ErrorKind::Usage && policy.workspace.value != Workspace::None => {
             let mut policy = policy.clone();
             policy.workspace.value = Workspace::None;
-            let posture = Sandbox::new(policy)?.rehearse(command)?;
+            let posture = sandbox.under(policy).rehearse(command)?;
             Ok((posture, Some(format!("tried without a workspace, for {error}"))))
         }
         Err(error) => Err(error),
@@ -391,6 +392,7 @@ impl Patient<'_> {
             Layer::CgroupMemory | Layer::CgroupPids | Layer::CgroupCpu => {
                 crate::sandbox::plan::trial::home(layer, self.host).map(|home| match home.version {
                     CgroupVersion::V1 => "v1".to_owned(),
+                    CgroupVersion::V2 if self.host.scope.is_some() => "v2 in a scope of systemd's".to_owned(),
                     CgroupVersion::V2 => "v2".to_owned(),
                 })
             }

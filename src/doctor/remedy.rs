@@ -436,6 +436,11 @@ fn group(refused: &Refused, facts: &Facts) -> (String, Vec<Remedy>) {
                 "run in a scope of your own, which systemd gives away to you",
                 ["systemd-run --user --scope -p Delegate=yes jail …"],
             ),
+            Remedy {
+                place: Place::Host,
+                what: "if you have no systemd of your own, as after su or in a cron job: as root, once".to_owned(),
+                lines: vec![format!("loginctl enable-linger {}", facts.uid)],
+            },
             remedy(
                 Place::Host,
                 "if that scope lacks the controller: as root, once, then log in again",

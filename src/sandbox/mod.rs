@@ -52,6 +52,15 @@ impl Sandbox {
         Ok(Self { policy, host: Host::probe()? })
     }
 
+    /// Another policy on the same host.
+    pub(crate) fn under(&self, policy: Policy) -> Self {
+        Self { policy, host: self.host.clone() }
+    }
+
+    pub(crate) const fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// Lets runs ask systemd for a scope, where this process's own cgroup cannot have children with all the limits:
     /// in a login session, or together with other processes. An ordinary user's own systemd is asked, for root the
     /// system's. The first run then moves the calling process there, with all its threads and for good, so this is
@@ -61,10 +70,6 @@ impl Sandbox {
     /// `/proc` is not mounted.
     pub fn with_systemd_scope(self) -> Result<Self, Error> {
         Ok(Self { policy: self.policy, host: self.host.with_systemd_scope()? })
-    }
-
-    pub(crate) const fn host(&self) -> &Host {
-        &self.host
     }
 
     /// The steps that a run of `command` would take. Nothing is started.

@@ -34,7 +34,9 @@ pub(crate) fn doctor(args: &DoctorArgs) -> u8 {
 fn found(args: &SandboxArgs) -> Result<Examination, Error> {
     // The program does not matter: it is not started.
     let command: Command = overrides::command(args, &["true".into()])?;
-    Ok(examine(&overrides::policy(args)?, &command))
+    let policy = overrides::policy(args)?;
+    let sandbox = overrides::sandbox(args, policy.clone());
+    Ok(examine(&policy, sandbox, &command))
 }
 
 fn table(found: &Examination) -> String {
