@@ -24,6 +24,9 @@ pub(super) struct Rights {
 /// nothing that 10 does not: tried there, bit by bit.
 pub(super) const NEWEST: u32 = 11;
 
+/// The first ABI that keeps signals and abstract unix sockets within (Linux 6.12).
+pub(super) const SCOPES: u32 = 6;
+
 impl Rights {
     /// Rights of a newer ABI than the `landlock` crate knows are not handled.
     pub(super) fn new(abi: u32) -> Self {
@@ -107,7 +110,7 @@ impl Rights {
 pub(super) fn reduce(mut rules: Vec<(std::path::PathBuf, u64)>) -> Vec<(std::path::PathBuf, u64)> {
     rules.sort();
     let covers = |outer: &(std::path::PathBuf, u64), path: &Path, rights: u64| {
-        path != outer.0 && path.starts_with(&outer.0) && outer.1 & rights == rights
+        outer.1 & rights == rights && path != outer.0 && path.starts_with(&outer.0)
     };
     let kept: Vec<_> = rules
         .iter()
