@@ -220,6 +220,22 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Processes and threads of the caller's user on the whole machine, at this moment.
+    pub(crate) fn tasks_of_the_caller(&self) -> u64 {
+        #[cfg(test)]
+        if matches!(self.files, Files::Made(_)) {
+            return 0;
+        }
+        let Ok(processes) = procfs::process::all_processes() else { return 0 };
+        processes
+            .flatten()
+            .filter(|process| process.uid().is_ok_and(|uid| uid == self.uid))
+            .filter_map(|process| u64::try_from(process.stat().ok()?.num_threads).ok())
+            .sum()
+    }
+}
+
 fn read(path: &str) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|error| {
         Error::new(ErrorKind::Unsupported, format!("cannot read {path}: {}", describe(&error)))

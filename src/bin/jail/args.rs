@@ -149,6 +149,9 @@ pub(crate) struct ProfileFlags {
     /// Go without LAYER where this host cannot provide it; cgroup stands for its three layers
     #[arg(long, value_name = "LAYER", value_delimiter = ',')]
     pub(crate) allow_degraded: Vec<String>,
+    /// What keeps the program apart: full, or landlock, which does with less where user namespaces are forbidden
+    #[arg(long, value_name = "KIND", value_parser = ["full", "landlock"])]
+    pub(crate) isolation: Option<String>,
 }
 
 #[derive(Debug, Args)]

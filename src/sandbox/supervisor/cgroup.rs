@@ -17,6 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::error::{Error, ErrorKind, describe};
 use crate::host::{CgroupVersion, Controller};
 use crate::sandbox::plan::cgroup::Groups;
+use crate::sandbox::sys::process;
 
 /// The groups of a run that exist. Dropping it removes them.
 #[derive(Debug)]
@@ -169,7 +170,7 @@ fn remove(dir: &Path) -> io::Result<()> {
     loop {
         match fs::remove_dir(dir) {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
-                kill_v2(dir);
+                kill(dir);
                 thread::sleep(Duration::from_micros(200));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -178,12 +179,21 @@ fn remove(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// The second net below the PID namespace: `cgroup.kill`, Linux 5.14. A group without the file (v1) has
-/// only the first, and its rmdir says whether that was enough.
-fn kill_v2(dir: &Path) {
+/// The second net, below the PID namespace or the Landlock domain: `cgroup.kill`, Linux 5.14, and without it (v1)
+/// one process after the other, as long as there are any.
+fn kill(dir: &Path) {
     let file = dir.join("cgroup.kill");
-    if file.exists() && write(&file, "1").is_err() {
+    if file.exists() {
         // It was removed meanwhile; the next rmdir says so.
+        if write(&file, "1").is_err() {}
+        return;
+    }
+    let processes = || fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in processes().lines().filter_map(|line| line.parse::<i32>().ok()) {
+        // Looked at again with the handle in hand, so that no other process has got this number.
+        let still = || processes().lines().any(|line| line == pid.to_string());
+        // It has ended meanwhile.
+        if process::kill_exactly(pid, still).is_err() {}
     }
 }
 
@@ -228,11 +238,16 @@ pub(super) fn sweep(groups: &Groups) {
         let Ok(entries) = fs::read_dir(home) else { continue };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let dead = name.to_str().and_then(owner).is_some_and(|(pid, started)| start_time(pid) != Some(started));
+            let dead = name.to_str().is_some_and(is_dead);
             // What cannot be removed is in use, or another's who was faster.
             if dead && fs::remove_dir(entry.path()).is_err() {}
         }
     }
+}
+
+/// Whether this is the name of a run whose supervisor is gone.
+pub(super) fn is_dead(name: &str) -> bool {
+    owner(name).is_some_and(|(pid, started)| start_time(pid) != Some(started))
 }
 
 /// Pid and start time in a group's name.
