@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use jail::report::VerdictKind;
 use jail::{Command, ErrorKind, Policy, Profile, Report, Sandbox, Stdin};
 
-use crate::support::{self, Jail, validate};
+use crate::support::{self, Jail, room, validate};
 
 /// `strict`, giving up what this caller cannot have.
 fn sandbox() -> Sandbox {
@@ -51,7 +51,7 @@ fn many_threads_run_at_once_with_bytes_in_and_out() {
 
     for _ in 0..30 {
         // Threads that inherit each other's pipes could wait for each other for ever.
-        let (index, report) = reports.recv_timeout(Duration::from_secs(30)).expect("a run hangs");
+        let (index, report) = reports.recv_timeout(room(Duration::from_secs(30))).expect("a run hangs");
         assert_eq!(report.verdict.kind, VerdictKind::Ok, "{report:#?}");
         assert!(report.output.stdout.bytes() == vec![index; 100_000], "of thread {index}");
         valid(&report);
@@ -68,7 +68,7 @@ fn dropping_a_run_ends_it() {
 
     drop(running);
 
-    assert!(dropped.elapsed() < Duration::from_secs(1));
+    assert!(dropped.elapsed() < room(Duration::from_secs(1)));
     assert_eq!(before.leftovers(None), [""; 0]);
 }
 

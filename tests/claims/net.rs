@@ -83,7 +83,7 @@ fn claim_net_4_not_even_on_the_hosts_network() {
 
     // Landlock's scope for abstract sockets, ABI 6.
     if run.number("/posture/landlock_abi") < 6 {
-        return crate::support::skip("Landlock ABI 6");
+        return crate::support::skip("landlock", "Landlock ABI 6");
     }
     assert_eq!(run.answer(), "errno EPERM");
 }

@@ -35,7 +35,7 @@ impl Before {
 
     /// What is there now that was not before, after up to a second of patience.
     pub(crate) fn leftovers(&self, run_id: Option<&str>) -> Vec<String> {
-        let end = Instant::now() + GRACE;
+        let end = Instant::now() + super::room(GRACE);
         loop {
             let found = self.look(run_id);
             if found.is_empty() || Instant::now() > end {

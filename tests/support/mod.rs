@@ -7,6 +7,7 @@
 //! Every run gets a folder of its own whose name carries a token. Because the program, the report and with them
 //! the command lines of `jail`, its init and its payload name that folder, the token finds whatever outlives a run.
 
+mod group;
 mod leftovers;
 
 use std::ffi::{OsStr, OsString};
@@ -15,7 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Once, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, fmt, fs, thread};
 
@@ -26,13 +27,32 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Longest that one run of `jail` may take before the test gives up on it.
-const DEADLINE: Duration = Duration::from_secs(60);
+fn deadline() -> Duration {
+    room(Duration::from_secs(60))
+}
+
+/// How much longer things may take here than on a machine of its own: an emulated guest (`JAIL_VM=1`, set by
+/// scripts/vm/run) needs some twenty times as long to start a sandbox.
+pub(crate) fn slowness() -> u32 {
+    if env::var_os("JAIL_VM").is_some_and(|value| value == "1") { 20 } else { 1 }
+}
+
+/// The longest that something may take, with the room that this machine needs.
+pub(crate) fn room(time: Duration) -> Duration {
+    time * slowness()
+}
+
+/// A wall-clock limit for `jail`, of so many seconds with the room that this machine needs: for runs that are
+/// about another limit.
+pub(crate) fn seconds(count: u32) -> String {
+    format!("{}s", count * slowness())
+}
 
 /// Skips the test, loudly, unless the host and the user can do what it needs.
 macro_rules! needs {
     (root) => {
         if !crate::support::is_root() {
-            return crate::support::skip("the caller to be root");
+            return crate::support::skip("root", "the caller to be root");
         }
     };
     (user) => {
@@ -42,16 +62,30 @@ macro_rules! needs {
     };
     (cgroup) => {
         if crate::support::degraded() {
-            return crate::support::skip("a writable cgroup with memory, pids and cpu (this caller has none)");
+            return crate::support::skip(
+                "cgroup",
+                "a writable cgroup with memory, pids and cpu (this caller has none)",
+            );
         }
     };
 }
 pub(crate) use needs;
 
-/// Says on the real stderr, past the capture of the test runner, what was not tested.
-pub(crate) fn skip(what: &str) {
+/// Says on the real stderr, past the capture of the test runner, what was not tested. A failure when
+/// `JAIL_TESTS_REQUIRE`, a list with commas, has the need or `all`.
+pub(crate) fn skip(need: &str, what: &str) {
+    require_not(&[need, "all"], what);
+}
+
+/// The same for what no host has together with the rest: `all` does not ask for it, only the need's own name.
+pub(crate) fn leave_to_another_host(need: &str, what: &str) {
+    require_not(&[need], what);
+}
+
+fn require_not(needs: &[&str], what: &str) {
     let test = thread::current().name().unwrap_or("a test").to_owned();
-    assert!(env::var_os("JAIL_TESTS_REQUIRE").is_none_or(|value| value != "all"), "{test} needs {what}");
+    let required = env::var("JAIL_TESTS_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|word| needs.contains(&word)), "{test} needs {what}");
     drop(writeln!(io::stderr(), "\nSKIPPED: {test} needs {what}"));
 }
 
@@ -137,6 +171,8 @@ impl Jail {
 
     /// The same, but never giving up a layer.
     pub(crate) fn strictly() -> Self {
+        static ROOM: Once = Once::new();
+        ROOM.call_once(group::make_room);
         let folder = folder();
         let workspace = folder.path().join("work");
         fs::create_dir(&workspace).unwrap();
@@ -324,7 +360,7 @@ impl Live {
     #[track_caller]
     pub(crate) fn wait_for(&mut self, bytes: &[u8]) {
         let [stdout, stderr] = self.streams.as_mut().expect("call read() first");
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + deadline();
         while !stdout.so_far().windows(bytes.len()).any(|window| window == bytes) {
             let gone = self.child.try_wait().unwrap();
             if gone.is_some() || Instant::now() > end {
@@ -357,7 +393,7 @@ impl Live {
         if self.streams.is_none() {
             self.read();
         }
-        let end = self.started + DEADLINE;
+        let end = self.started + deadline();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break Some(status);
@@ -392,7 +428,7 @@ impl Live {
             before: self.before,
             jail: self.jail,
         };
-        assert!(status.is_some(), "jail did not end within {DEADLINE:?}: {run}");
+        assert!(status.is_some(), "jail did not end within {:?}: {run}", deadline());
         run
     }
 }
@@ -424,7 +460,7 @@ impl Stream {
 
     /// Reads to the end; false when somebody still held the other end a second later.
     fn finish(&mut self) -> bool {
-        let end = Instant::now() + Duration::from_secs(1);
+        let end = Instant::now() + room(Duration::from_secs(1));
         loop {
             match self.pieces.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(piece) => self.bytes.extend(piece),

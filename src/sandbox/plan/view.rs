@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, describe_errno};
@@ -196,7 +197,12 @@ impl View {
                             last = Inside::Dir;
                             None
                         }
-                        Err(_) => return Inside::Missing,
+                        Err(error) => {
+                            return match error.raw_os_error() {
+                                Some(libc::ENOENT | libc::ENOTDIR) => Inside::Missing,
+                                errno => Inside::Unknown(errno.unwrap_or(libc::EIO)),
+                            };
+                        }
                     }
                 }
                 Some((_, Shows::Tmpfs { .. } | Shows::Link { .. })) | None if self.dirs.contains_key(&next) => {
@@ -239,6 +245,8 @@ pub(crate) enum Inside {
     },
     /// A device, socket or pipe.
     Other,
+    /// The host does not say: an errno of lstat(2).
+    Unknown(i32),
 }
 
 fn components(path: &Path) -> Vec<OsString> {
@@ -269,8 +277,9 @@ fn resolve(
 ) -> Result<Option<Shows>, Error> {
     match files.look(source) {
         Ok(Kind::Link(target)) if source == dest => return Ok(Some(Shows::Link { target })),
+        Ok(_) => {}
         Err(error) if optional && error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
-        Ok(_) | Err(_) => {}
+        Err(error) => return Err(cannot_show(source, origin, &error)),
     }
     let found = find(files, source, origin)?;
     let callers = !SYSTEM_TREES.iter().any(|tree| found.path.starts_with(tree));
@@ -278,12 +287,14 @@ fn resolve(
 }
 
 fn find(files: &Files, source: &Path, origin: &Origin) -> Result<Found, Error> {
-    files.find(source).map_err(|error| {
-        let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        Error::new(ErrorKind::Profile, format!("{origin}: cannot show {}: {}", source.display(), describe_errno(errno)))
-            .with_errno(errno)
-            .with_hint("make it, or take it out of the view (a profile can say optional = true)")
-    })
+    files.find(source).map_err(|error| cannot_show(source, origin, &error))
+}
+
+pub(super) fn cannot_show(source: &Path, origin: &Origin, error: &io::Error) -> Error {
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    Error::new(ErrorKind::Profile, format!("{origin}: cannot show {}: {}", source.display(), describe_errno(errno)))
+        .with_errno(errno)
+        .with_hint("make it, or take it out of the view (a profile can say optional = true)")
 }
 
 #[cfg(test)]

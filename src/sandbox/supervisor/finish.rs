@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::policy::{Layer, Limits};
 use crate::report::{
     ErrorInfo, Faults, Io, LayerStatus, Memory, OutputReport, Posture, ProfileId, Report, SCHEMA, Sched, Source, Tasks,
@@ -90,6 +90,13 @@ impl Running {
             output_limit: self.policy.output.limit.value.map(|limit| limit.0),
             output_cut: self.output_cut,
         };
+        // Of two things that went wrong the earlier one is told.
+        if self.failure.is_none() && evidence.is_unknown() {
+            self.failure = Some(
+                Error::new(ErrorKind::Internal, "the jail's init ended before it could tell how the program did")
+                    .with_hint("somebody outside killed it, or the kernel refused it a system call; the run was ended"),
+            );
+        }
         if let (None, Some(error)) = (&self.failure, figures.error.take()) {
             self.failure = Some(error);
         }
@@ -141,6 +148,7 @@ impl Running {
         }
     }
 
+    /// The verdict, and what of it is an error of ours.
     fn judge(&self, evidence: &Evidence, limits: &Limits) -> (Verdict, Option<ErrorInfo>) {
         let Some(error) = &self.failure else { return (evidence.verdict(limits), None) };
         // A set-up that was cut short by a limit or by the caller failed for that reason.
