@@ -184,16 +184,18 @@ fn remove(dir: &Path) -> io::Result<()> {
 fn kill(dir: &Path) {
     let file = dir.join("cgroup.kill");
     if file.exists() {
-        // It was removed meanwhile; the next rmdir says so.
-        if write(&file, "1").is_err() {}
+        if write(&file, "1").is_err() {
+            // It was removed meanwhile; the next rmdir says so.
+        }
         return;
     }
     let processes = || fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     for pid in processes().lines().filter_map(|line| line.parse::<i32>().ok()) {
         // Looked at again with the handle in hand, so that no other process has got this number.
         let still = || processes().lines().any(|line| line == pid.to_string());
-        // It has ended meanwhile.
-        if process::kill_exactly(pid, still).is_err() {}
+        if process::kill_exactly(pid, still).is_err() {
+            // It has ended meanwhile.
+        }
     }
 }
 
