@@ -89,7 +89,7 @@ pub(super) fn policy(profile: &Profile) -> Result<Policy, ProfileError> {
     if isolation.value == Isolation::Landlock {
         check.without_namespaces(&net, &view, &tmpfs);
     }
-    if let Err(problems) = Filter::from_policy(&syscalls, net.value) {
+    if let Err(problems) = Filter::check(&syscalls) {
         check.violations.extend(problems);
     }
     if !check.violations.is_empty() {

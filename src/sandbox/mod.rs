@@ -7,6 +7,8 @@
 
 mod child;
 mod command;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod plan;
 mod supervisor;
 mod sys;
@@ -17,6 +19,13 @@ use std::time::Instant;
 pub use command::{Command, OutputMode, Stdin};
 pub use plan::Plan;
 pub use supervisor::Running;
+
+/// What `jail selftest` tries that no safe wrapper offers.
+pub mod attempt {
+    pub use super::sys::attempt::{
+        child_in_namespaces, idle_child, int80, make, own_stdin, pidfd_open, segment, tgkill, x32,
+    };
+}
 
 use crate::error::Error;
 use crate::host::Host;
@@ -38,6 +47,17 @@ impl Sandbox {
     /// The host cannot be looked at: no `/proc`, no working directory.
     pub fn new(policy: Policy) -> Result<Self, Error> {
         Ok(Self { policy, host: Host::probe()? })
+    }
+
+    /// Lets runs ask systemd for a scope, where this process's own cgroup cannot have children with all the limits:
+    /// in a login session, or together with other processes. An ordinary user's own systemd is asked, for root the
+    /// system's. The first run then moves the calling process there, with all its threads and for good, so this is
+    /// for programs that know where they want to be; the `jail` command does it.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub fn with_systemd_scope(self) -> Result<Self, Error> {
+        Ok(Self { policy: self.policy, host: self.host.with_systemd_scope()? })
     }
 
     /// The steps that a run of `command` would take. Nothing is started.
@@ -108,6 +128,11 @@ pub fn inherited_descriptor(number: i32) -> std::io::Result<OwnedFd> {
     sys::fd::duplicate(number).map_err(Into::into)
 }
 
+/// When a process was started, in clock ticks after boot.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    supervisor::start_time(pid)
+}
+
 /// The Landlock ABI of this kernel, or the errno that says why there is none.
 pub(crate) fn landlock_abi() -> Result<u32, i32> {
     sys::confine::landlock_abi().map_err(|errno| errno.0)
@@ -116,4 +141,9 @@ pub(crate) fn landlock_abi() -> Result<u32, i32> {
 /// Whether this process may call clone3(2).
 pub(crate) fn has_clone3() -> bool {
     sys::process::has_clone3()
+}
+
+/// The highest capability of this kernel.
+pub(crate) fn last_capability() -> u32 {
+    sys::confine::last_capability()
 }

@@ -156,6 +156,7 @@ impl Plan {
 
 fn host_op(op: &HostOp) -> String {
     match op {
+        HostOp::JoinScope { scope } => format!("have systemd move this process to {}", scope.name),
         HostOp::MoveSelf { dir } => format!("move this process to {}", dir.display()),
         HostOp::MakeGroup { dir } => format!("make group {}", dir.display()),
         HostOp::SetLimit { file, value, optional } => {

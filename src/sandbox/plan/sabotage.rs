@@ -43,6 +43,7 @@ pub(super) fn leave_out(
         HostOp::Clone { .. }
         | HostOp::MakeGroup { .. }
         | HostOp::MakeScratch { .. }
+        | HostOp::JoinScope { .. }
         | HostOp::MoveSelf { .. }
         | HostOp::MakeIdMap { .. }
         | HostOp::MapTree { .. }

@@ -56,7 +56,9 @@ fn supervisor<'a>(ops: impl Iterator<Item = &'a HostOp>) -> Result<(), &'static 
     let mut mapped = true;
     for op in ops {
         match op {
-            HostOp::MoveSelf { .. } => holds(groups.is_empty(), "the supervisor moves after the group was made")?,
+            HostOp::JoinScope { .. } | HostOp::MoveSelf { .. } => {
+                holds(groups.is_empty(), "the supervisor moves after the group was made")?
+            }
             HostOp::MakeGroup { dir } => groups.push(dir),
             HostOp::SetLimit { file, .. } => {
                 let own = file.parent().is_some_and(|dir| groups.iter().any(|group| *group == dir));

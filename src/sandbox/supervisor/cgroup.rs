@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, ErrorKind, describe};
-use crate::host::{CgroupVersion, Controller};
+use crate::host::{CgroupVersion, Controller, text};
 use crate::sandbox::plan::cgroup::Groups;
 use crate::sandbox::sys::process;
 
@@ -82,12 +82,12 @@ impl Guard {
     }
 
     fn number(&self, controller: Controller, file: &str) -> Option<u64> {
-        fs::read_to_string(self.groups.dir(controller)?.join(file)).ok()?.trim().parse().ok()
+        text(self.groups.dir(controller)?.join(file)).ok()?.trim().parse().ok()
     }
 
     /// A value of a "key value" file.
     fn field(&self, controller: Controller, file: &str, key: &str) -> Option<u64> {
-        let text = fs::read_to_string(self.groups.dir(controller)?.join(file)).ok()?;
+        let text = text(self.groups.dir(controller)?.join(file)).ok()?;
         text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
     }
 
@@ -143,6 +143,13 @@ impl Guard {
         self.field(Controller::Pids, "pids.events", "max")
     }
 
+    /// Bytes that the tree had read from and written to storage, all devices together. v2, where the io
+    /// controller is to be had.
+    pub(super) fn storage(&self) -> Option<(u64, u64)> {
+        let text = fs::read_to_string(self.groups.dir(Controller::Io)?.join("io.stat")).ok()?;
+        Some((io_stat(&text, "rbytes"), io_stat(&text, "wbytes")))
+    }
+
     /// Removes the groups, newest first.
     ///
     /// # Errors
@@ -162,6 +169,14 @@ impl Drop for Guard {
             self.made.clear();
         }
     }
+}
+
+/// Sums a key of io.stat, whose lines are `MAJOR:MINOR key=value …`. A device that saw nothing has no line, and
+/// one that is going away has no keys.
+fn io_stat(text: &str, key: &str) -> u64 {
+    let values =
+        text.split_whitespace().filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok());
+    values.fold(0, u64::saturating_add)
 }
 
 /// rmdir(2), again while the kernel still counts a process that has just died in it.
@@ -236,13 +251,15 @@ pub(super) fn name(pid: u32, started: u64, number: u32) -> String {
 /// Removes groups beside `groups` whose supervisor is gone. Its jails died with it; only the empty
 /// directories are left, and one that is not empty (a live supervisor in another PID namespace) stays.
 pub(super) fn sweep(groups: &Groups) {
-    for home in groups.unique().into_iter().filter_map(Path::parent) {
-        let Ok(entries) = fs::read_dir(home) else { continue };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let dead = name.to_str().is_some_and(is_dead);
-            // What cannot be removed is in use, or another's who was faster.
-            if dead && fs::remove_dir(entry.path()).is_err() {}
+    let homes: Vec<&Path> = groups.unique().into_iter().filter_map(Path::parent).collect();
+    // A run's first group is the last to be removed: whoever left others left this one too.
+    let Some(Ok(entries)) = homes.first().map(fs::read_dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let dead = name.to_str().is_some_and(is_dead);
+        // The first goes last here too. What cannot be removed is in use, or another's who was faster.
+        for home in homes.iter().rev().filter(|_| dead) {
+            if fs::remove_dir(home.join(&name)).is_err() {}
         }
     }
 }
@@ -261,8 +278,8 @@ fn owner(name: &str) -> Option<(u32, u64)> {
 }
 
 /// When a process was started, in clock ticks after boot: field 22 of /proc/PID/stat.
-pub(super) fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+pub(in crate::sandbox) fn start_time(pid: u32) -> Option<u64> {
+    let stat = text(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
@@ -276,6 +293,13 @@ mod tests {
         for other in ["jail-", "jail-1-2", "jail-1-2-3-4", "jail-a-2-3", "jailer-1-2-3", "user.slice"] {
             assert_eq!(owner(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn io_stat_adds_devices_up_and_bears_lines_without_keys() {
+        let text = "8:0 rbytes=4096 wbytes=512 rios=1 wios=1 dbytes=0 dios=0\n7:0 \n253:0 rbytes=1 wbytes=0 rios=1\n";
+        assert_eq!((io_stat(text, "rbytes"), io_stat(text, "wbytes")), (4097, 512));
+        assert_eq!(io_stat("", "rbytes"), 0);
     }
 
     #[test]
