@@ -114,6 +114,7 @@
 //!
 //! Architectures: x86_64. aarch64 is written for and untested.
 
+pub mod doctor;
 pub mod policy;
 pub mod profile;
 

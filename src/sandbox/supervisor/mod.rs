@@ -14,6 +14,7 @@ mod finish;
 mod gate;
 mod scratch;
 mod stream;
+pub(crate) mod trial;
 mod usage;
 mod verdict;
 
