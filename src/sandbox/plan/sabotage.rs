@@ -42,8 +42,8 @@ pub(super) fn leave_out(
         HostOp::OpenTasks { .. } => !named("JoinCgroup"),
         HostOp::Clone { .. }
         | HostOp::MakeGroup { .. }
-        | HostOp::JoinScope { .. }
         | HostOp::MakeScratch { .. }
+        | HostOp::JoinScope { .. }
         | HostOp::MoveSelf { .. }
         | HostOp::MakeIdMap { .. }
         | HostOp::MapTree { .. }
