@@ -118,6 +118,8 @@ pub mod policy;
 pub mod profile;
 
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod host;
 pub mod report;
 mod sandbox;

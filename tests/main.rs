@@ -25,3 +25,4 @@ mod hosts;
 mod library;
 mod lifecycle;
 mod security;
+mod soak;

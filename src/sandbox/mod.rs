@@ -7,6 +7,8 @@
 
 mod child;
 mod command;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod plan;
 mod supervisor;
 mod sys;
@@ -131,4 +133,9 @@ pub(crate) fn landlock_abi() -> Result<u32, i32> {
 /// Whether this process may call clone3(2).
 pub(crate) fn has_clone3() -> bool {
     sys::process::has_clone3()
+}
+
+/// The highest capability of this kernel.
+pub(crate) fn last_capability() -> u32 {
+    sys::confine::last_capability()
 }
