@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{Jail, outside};
+use crate::support::seconds;
 
 /// What the published table says of a call whose arguments all have this value.
 fn published(number: u32, argument: u32) -> String {

@@ -23,6 +23,7 @@ mod sabotage;
 pub(crate) mod seccomp;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trial;
 mod verify;
 pub(crate) mod view;
 mod workspace;
@@ -190,16 +191,7 @@ impl Plan {
         }
         let exec = exec::block(policy, host, &view, command, &cwd)?;
 
-        let mut plan = Lowering {
-            policy,
-            host,
-            map,
-            arena: Vec::new(),
-            init: Vec::new(),
-            payload: Vec::new(),
-            trees: Vec::new(),
-            next_slot: Slot::FIRST_EXTRA,
-        };
+        let mut plan = Lowering::new(policy, host, map);
         let cgroup_steps = {
             let mut slots = Vec::new();
             for _ in groups.join_files() {
@@ -274,6 +266,15 @@ impl Plan {
             payload_filter: &self.payload_filter,
             exec: &self.exec,
         }
+    }
+
+    /// The same plan without the program: every step is carried out but the last. Then the payload ends, with
+    /// exit code 1.
+    pub(crate) fn without_exec(mut self) -> Self {
+        if self.payload.last() == Some(&Op::Exec) {
+            self.payload.pop();
+        }
+        self
     }
 
     /// The program's path inside.
@@ -393,7 +394,20 @@ fn cgroup_detail(host: &Host, layer: Layer) -> String {
     }
 }
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
+    const fn new(policy: &'a Policy, host: &'a Host, map: ids::IdMap) -> Self {
+        Self {
+            policy,
+            host,
+            map,
+            arena: Vec::new(),
+            init: Vec::new(),
+            payload: Vec::new(),
+            trees: Vec::new(),
+            next_slot: Slot::FIRST_EXTRA,
+        }
+    }
+
     fn init(&mut self, op: Op, origin: &Origin) {
         self.init.push(Step { op, origin: origin.clone() });
     }
