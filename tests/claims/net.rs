@@ -45,7 +45,8 @@ fn claim_net_2_loopback_is_the_jails_own() {
 fn claim_net_2_only_the_mode_host_reaches_the_host() {
     let (_listener, port) = host_listener();
 
-    let run = Jail::new().args(["--net", "host"]).probe(["connect-tcp", &port]);
+    // Older kernels' Landlock cannot do all that this mode asks of it.
+    let run = Jail::new().args(["--net", "host", "--allow-degraded", "landlock"]).probe(["connect-tcp", &port]);
 
     assert_eq!(run.answer(), "ok");
 }
