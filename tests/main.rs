@@ -26,3 +26,4 @@ mod hosts;
 mod library;
 mod lifecycle;
 mod security;
+mod soak;

@@ -7,6 +7,8 @@
 
 mod child;
 mod command;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod plan;
 pub(crate) mod supervisor;
 mod sys;
@@ -17,6 +19,13 @@ use std::time::Instant;
 pub use command::{Command, OutputMode, Stdin};
 pub use plan::Plan;
 pub use supervisor::Running;
+
+/// What `jail selftest` tries that no safe wrapper offers.
+pub mod attempt {
+    pub use super::sys::attempt::{
+        child_in_namespaces, idle_child, int80, make, own_stdin, pidfd_open, segment, tgkill, x32,
+    };
+}
 
 use crate::error::{Error, ErrorKind};
 use crate::host::Host;
@@ -172,4 +181,9 @@ pub(crate) fn landlock_abi() -> Result<u32, i32> {
 /// Whether this process may call clone3(2).
 pub(crate) fn has_clone3() -> bool {
     sys::process::has_clone3()
+}
+
+/// The highest capability of this kernel.
+pub(crate) fn last_capability() -> u32 {
+    sys::confine::last_capability()
 }

@@ -15,6 +15,7 @@ Subcommands (the first word, before any option):
   jail doctor [OPTIONS]                 say what this machine offers, what not, and the remedy
   jail plan [OPTIONS] COMMAND…          print every step that a run would take, and run nothing
   jail profile list|show|check          look at profiles
+  jail selftest [OPTIONS]               try to break out, on this host and with this profile
 To run a program with one of these names: jail -- plan, or jail ./plan
 
 Examples:
@@ -45,6 +46,7 @@ pub(crate) enum Subcommand {
     Doctor(DoctorArgs),
     Plan(PlanArgs),
     Profile(ProfileArgs),
+    Selftest(SelftestArgs),
 }
 
 /// Reads the command line. A subcommand is a subcommand only as the very first word, so that no
@@ -74,6 +76,10 @@ pub(crate) fn parse(mut argv: Vec<OsString>) -> Result<Subcommand, clap::Error> 
         "profile" => {
             behind("jail profile");
             read("jail profile", argv).map(Subcommand::Profile)
+        }
+        "selftest" => {
+            behind("jail selftest");
+            read("jail selftest", argv).map(Subcommand::Selftest)
         }
         _ => read("jail", argv).map(Subcommand::Run),
     }
@@ -150,6 +156,57 @@ pub(crate) enum ProfileAction {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<String>,
     },
+}
+
+const SELFTEST_HELP: &str = "\
+Outcomes:
+  held        the attempt was held back, with exactly the answer that was to come
+  works       the program did what it should
+  granted     the profile lets it through (--net host, --rw …); it was tried all the same
+  not judged  nobody can say here, for the reason given: a program that is not installed, a layer that
+              was given up, a call that is refused outside of the sandbox in the same way
+  FAILED      the sandbox did not hold, or a program that has to work does not
+
+Every attempt that is harmless outside is made there first: one that is refused there in the same way
+proves nothing. Bombs stop by themselves at a ceiling, also when the sandbox fails.
+
+Examples:
+  jail selftest                         with the profile strict
+  jail selftest --profile mine          with yours
+  jail selftest --only network -j 1     one class, one case at a time
+  jail selftest --json --require-all    for CI
+
+Exit codes:
+  0    everything that was judged held
+  1    something failed, or nothing could be judged, or with --require-all something was not
+  125  the battery could not be begun      130, 143  interrupted; nothing is left";
+
+/// Tries to break out of the sandbox, on this host and with this profile, and says what held.
+///
+/// Some hundred and fifty escape attempts, resource bombs and programs that must still work, each as a run of its own.
+#[derive(Debug, Parser)]
+#[command(after_help = SELFTEST_HELP, args_override_self = true, override_usage = "jail selftest [OPTIONS]")]
+pub(crate) struct SelftestArgs {
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
+    /// Only these cases or classes, separated by commas
+    #[arg(long, value_name = "ID|CLASS", value_delimiter = ',', help_heading = "Battery")]
+    pub(crate) only: Vec<String>,
+    /// Not these
+    #[arg(long, value_name = "ID|CLASS", value_delimiter = ',', help_heading = "Battery")]
+    pub(crate) skip: Vec<String>,
+    /// How many cases run at once; bombs always run alone [default: the number of CPUs, at most 8]
+    #[arg(short, long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64), help_heading = "Battery")]
+    pub(crate) jobs: Option<usize>,
+    /// Print the cases and run nothing
+    #[arg(long, help_heading = "Battery")]
+    pub(crate) list: bool,
+    /// Print the result as JSON, instead of the table
+    #[arg(long, help_heading = "Battery")]
+    pub(crate) json: bool,
+    /// Fail also when something could not be judged
+    #[arg(long, help_heading = "Battery")]
+    pub(crate) require_all: bool,
 }
 
 /// What the sandbox is.

@@ -130,6 +130,7 @@ pub struct Plan {
     pub(crate) fates: BTreeMap<Layer, Fate>,
     pub(crate) kernel: String,
     pub(crate) landlock_abi: u32,
+    pub(crate) cpus: u32,
 }
 
 /// What tells one run from another on this host.
@@ -242,6 +243,7 @@ impl Plan {
             fates,
             kernel: host.kernel.clone(),
             landlock_abi: host.landlock.unwrap_or(0),
+            cpus: host.cpus,
         };
         #[cfg(sabotage)]
         if sabotaged {
@@ -324,8 +326,9 @@ fn fates(policy: &Policy, host: &Host, map: ids::IdMap) -> Result<BTreeMap<Layer
         let names: Vec<&str> =
             missing.iter().map(|(layer, _)| layer.name()).filter(|name| name.starts_with("cgroup.")).collect();
         let name = if names.len() == 3 { "cgroup".to_owned() } else { names.join(",") };
+        let user = if host.uid == 0 { "" } else { "--user " };
         error.with_hint(format!(
-            "run where a cgroup is delegated to you (systemd-run --user --scope -p Delegate=yes jail …), \
+            "run where a cgroup is delegated to you (systemd-run {user}--scope -p Delegate=yes jail …), \
              or go without by name: --allow-degraded {name}"
         ))
     } else {

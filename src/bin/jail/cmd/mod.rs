@@ -4,3 +4,4 @@ pub(crate) mod doctor;
 pub(crate) mod plan;
 pub(crate) mod profile;
 pub(crate) mod run;
+pub(crate) mod selftest;
