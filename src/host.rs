@@ -5,10 +5,10 @@
 //! Not for: deciding what to do about it (see `sandbox::plan`).
 //! Runs in: the supervisor. Tests make up hosts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -16,7 +16,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, ErrorKind, describe, describe_errno};
-use crate::sandbox::{has_clone3, landlock_abi};
+use crate::sandbox::{has_clone3, landlock_abi, last_capability};
+use crate::systemd::Scope;
 
 /// Facts about this machine and this caller. Probe it once and keep it: it says nothing about a run.
 #[derive(Debug, Clone)]
@@ -37,7 +38,11 @@ pub(crate) struct Host {
     /// Signals that the caller ignores, bit 0 for signal 1; a program must not inherit that.
     pub(crate) ignored_signals: u64,
     /// Where a group with this controller can be made, or why not.
-    pub(crate) cgroups: BTreeMap<Controller, Result<GroupHome, String>>,
+    pub(crate) cgroups: GroupHomes,
+    /// The systemd scope that those places lie in, where it has to be asked for first.
+    pub(crate) scope: Option<Scope>,
+    /// CPUs that this process may run on.
+    pub(crate) cpus: u32,
     /// There is swap in use, so that a limit on memory alone would not hold.
     pub(crate) swap: bool,
     /// First of the unprivileged ids that a root caller's jails may have, and how many there are: none where root
@@ -64,12 +69,14 @@ pub(crate) enum Controller {
     Memory,
     Pids,
     Cpu,
-    /// CPU accounting; part of `cpu` in v2.
+    /// CPU accounting; in v2 every group has it, without a controller.
     Cpuacct,
+    /// Bytes from and to storage; v2 alone, and never asked for.
+    Io,
 }
 
 impl Controller {
-    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Pids, Self::Cpu, Self::Cpuacct];
+    pub(crate) const ALL: [Self; 5] = [Self::Memory, Self::Pids, Self::Cpu, Self::Cpuacct, Self::Io];
 
     /// The name in mount options and in `cgroup.controllers`.
     pub(crate) const fn name(self) -> &'static str {
@@ -78,6 +85,7 @@ impl Controller {
             Self::Pids => "pids",
             Self::Cpu => "cpu",
             Self::Cpuacct => "cpuacct",
+            Self::Io => "io",
         }
     }
 }
@@ -93,6 +101,9 @@ pub(crate) struct GroupHome {
     pub(crate) make_room: bool,
 }
 
+/// The place for each controller, or why there is none.
+pub(crate) type GroupHomes = BTreeMap<Controller, Result<GroupHome, String>>;
+
 /// Where this process goes when it alone keeps the own group from having children with controllers.
 pub(crate) const LEAF: &str = "jail-leaf";
 
@@ -102,11 +113,29 @@ pub(crate) enum CgroupVersion {
     V2,
 }
 
+/// Directories that are known to be where their path says, no component of it being a link: looked at once
+/// for all that lies in them. For one plan only, since the file system changes.
+#[derive(Debug, Default)]
+pub(crate) struct Known(BTreeSet<PathBuf>);
+
+impl Known {
+    fn is_real(&mut self, dir: &Path) -> bool {
+        if self.0.contains(dir) {
+            return true;
+        }
+        let real = fs::canonicalize(dir).is_ok_and(|real| real == dir);
+        if real {
+            self.0.extend(dir.ancestors().map(Path::to_owned));
+        }
+        real
+    }
+}
+
 /// The file system as the plan looks at it; made up in tests.
 #[derive(Debug, Clone)]
 pub(crate) enum Files {
     Real,
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Made(BTreeMap<PathBuf, Kind>),
 }
 
@@ -138,12 +167,9 @@ impl Files {
         match self {
             Self::Real => {
                 let data = fs::symlink_metadata(path)?;
-                if data.is_symlink() {
-                    return Ok(Kind::Link(fs::read_link(path)?));
-                }
-                Ok(kind_of(&data))
+                if data.is_symlink() { fs::read_link(path).map(Kind::Link) } else { Ok(kind_of(&data)) }
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Made(files) => files.get(path).cloned().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)),
         }
     }
@@ -151,20 +177,42 @@ impl Files {
     /// Follows all links, as realpath(3) does.
     pub(crate) fn find(&self, path: &Path) -> io::Result<Found> {
         match self {
-            Self::Real => {
-                let path = fs::canonicalize(path)?;
-                let data = fs::symlink_metadata(&path)?;
-                let (major, minor) = (nix::sys::stat::major(data.dev()), nix::sys::stat::minor(data.dev()));
-                let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-                Ok(Found { kind: kind_of(&data), path, major: narrow(major), minor: narrow(minor), inode: data.ino() })
-            }
-            #[cfg(test)]
-            Self::Made(_) => {
-                let kind = self.look(path)?;
-                Ok(Found { path: path.to_owned(), kind, major: 8, minor: 1, inode: 1 })
-            }
+            Self::Real => identify(&fs::canonicalize(path)?),
+            #[cfg(any(test, fuzzing))]
+            Self::Made(_) => self.identify(path),
         }
     }
+
+    /// What is at a path: links on the way are followed, one at its end is not.
+    pub(crate) fn at(&self, known: &mut Known, path: &Path) -> io::Result<Found> {
+        match self {
+            Self::Real => {
+                // A slash at the end would make lstat(2) follow a link.
+                let path: PathBuf = path.components().collect();
+                match (path.parent(), path.file_name()) {
+                    (Some(dir), Some(_)) if known.is_real(dir) => identify(&path),
+                    (Some(dir), Some(name)) => identify(&fs::canonicalize(dir)?.join(name)),
+                    (None, _) | (_, None) => self.find(&path),
+                }
+            }
+            #[cfg(any(test, fuzzing))]
+            Self::Made(_) => self.identify(path),
+        }
+    }
+
+    #[cfg(any(test, fuzzing))]
+    fn identify(&self, path: &Path) -> io::Result<Found> {
+        Ok(Found { path: path.to_owned(), kind: self.look(path)?, major: 8, minor: 1, inode: 1 })
+    }
+}
+
+/// lstat(2), with the identity.
+fn identify(path: &Path) -> io::Result<Found> {
+    let data = fs::symlink_metadata(path)?;
+    let (major, minor) = (nix::sys::stat::major(data.dev()), nix::sys::stat::minor(data.dev()));
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let kind = if data.is_symlink() { Kind::Link(fs::read_link(path)?) } else { kind_of(&data) };
+    Ok(Found { kind, path: path.to_owned(), major: narrow(major), minor: narrow(minor), inode: data.ino() })
 }
 
 fn kind_of(data: &fs::Metadata) -> Kind {
@@ -204,15 +252,14 @@ impl Host {
             is_root: fs::metadata("/proc/sys").map_or(uid == 0, |data| data.uid() == uid),
             landlock: landlock_abi(),
             clone3: has_clone3(),
-            last_cap: read("/proc/sys/kernel/cap_last_cap")
-                .ok()
-                .and_then(|text| text.trim().parse().ok())
-                .unwrap_or(63),
+            last_cap: last_capability(),
             ignored_signals: u64::from_str_radix(field("SigIgn"), 16).unwrap_or(0),
             cgroups: cgroups(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup").unwrap_or_default()),
-            // A head line, then one for each; a kernel without swap has no such file.
-            swap: fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1),
-            jail_ids: jail_ids(&read("/proc/self/uid_map")?),
+            scope: None,
+            cpus: cpus(),
+            swap: nix::sys::sysinfo::sysinfo().is_ok_and(|info| info.swap_total() > 0),
+            // Of a root caller's jails alone.
+            jail_ids: if uid == 0 { jail_ids(&read("/proc/self/uid_map")?) } else { (0, 0) },
             hard_limits: hard_limits(),
             caller: Caller { cwd, homes: homes(uid, env.get(OsStr::new("HOME"))), env },
             files: Files::Real,
@@ -220,11 +267,57 @@ impl Host {
     }
 }
 
+impl Host {
+    /// The same host, with groups in a scope of systemd's where the own group lacks what that would have.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub(crate) fn with_systemd_scope(mut self) -> Result<Self, Error> {
+        let lacks = |homes: &GroupHomes| {
+            // Io is a figure and no layer: not worth a move.
+            homes.iter().filter(|(controller, home)| **controller != Controller::Io && home.is_err()).count()
+        };
+        let (mountinfo, cgroup) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup").unwrap_or_default());
+        if lacks(&self.cgroups) == 0 {
+            return Ok(self);
+        }
+        match in_scope(&mountinfo, &cgroup, self.uid) {
+            Ok((scope, homes)) if lacks(&homes) < lacks(&self.cgroups) => {
+                self.cgroups = homes;
+                self.scope = Some(scope);
+            }
+            Ok(_no_better) => {}
+            Err(why) => {
+                for reason in self.cgroups.values_mut().filter_map(|home| home.as_mut().err()) {
+                    *reason = format!("{reason}; {why}");
+                }
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// A file of the kernel's, in as few calls as can be: it has no size to ask for, and fits.
+pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
+    const ROOM: usize = 8192;
+    let mut text = String::with_capacity(ROOM);
+    fs::File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 fn read(path: &str) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|error| {
+    text(path).map_err(|error| {
         Error::new(ErrorKind::Unsupported, format!("cannot read {path}: {}", describe(&error)))
             .with_hint("jail needs a proc file system at /proc")
     })
+}
+
+/// `std::thread::available_parallelism` reads cgroup files to find a quota; ours is known.
+fn cpus() -> u32 {
+    let me = nix::unistd::Pid::from_raw(0);
+    let Ok(set) = nix::sched::sched_getaffinity(me) else { return u32::from(u16::MAX) };
+    let count = (0..nix::sched::CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).count();
+    u32::try_from(count).unwrap_or(1).max(1)
 }
 
 fn hard_limits() -> BTreeMap<u32, u64> {
@@ -246,7 +339,7 @@ fn hard_limits() -> BTreeMap<u32, u64> {
 
 /// Home directories that must not be a workspace by accident.
 fn homes(uid: u32, home: Option<&OsString>) -> Vec<PathBuf> {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = text("/etc/passwd").unwrap_or_default();
     let entry = passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         (fields.get(2)?.parse() == Ok(uid)).then(|| fields.get(5).map(PathBuf::from))?
@@ -285,10 +378,10 @@ fn jail_ids(uid_map: &str) -> (u32, u32) {
 }
 
 /// Where groups can be made: `mountinfo` and `cgroup` are the texts of /proc/self/…
-fn cgroups(mountinfo: &str, cgroup: &str) -> BTreeMap<Controller, Result<GroupHome, String>> {
+fn cgroups(mountinfo: &str, cgroup: &str) -> GroupHomes {
     let mounts: Vec<CgroupMount<'_>> = mountinfo.lines().filter_map(CgroupMount::parse).collect();
     let unified = mounts.iter().find(|mount| mount.version == CgroupVersion::V2);
-    let mut homes: BTreeMap<Controller, Result<GroupHome, String>> = Controller::ALL
+    let mut homes: GroupHomes = Controller::ALL
         .into_iter()
         .map(|controller| {
             let v1 = mounts.iter().find(|mount| mount.version == CgroupVersion::V1 && mount.has(controller));
@@ -300,9 +393,7 @@ fn cgroups(mountinfo: &str, cgroup: &str) -> BTreeMap<Controller, Result<GroupHo
             (controller, home)
         })
         .collect();
-    let has = |homes: &BTreeMap<_, Result<GroupHome, String>>, version| {
-        homes.values().flatten().any(|home| home.version == version)
-    };
+    let has = |homes: &GroupHomes, version| homes.values().flatten().any(|home| home.version == version);
     if has(&homes, CgroupVersion::V1) && has(&homes, CgroupVersion::V2) {
         // A run joins its v1 groups and is born into its v2 group, never both.
         for home in homes.values_mut().filter(|home| matches!(home, Ok(home) if home.version == CgroupVersion::V2)) {
@@ -310,6 +401,32 @@ fn cgroups(mountinfo: &str, cgroup: &str) -> BTreeMap<Controller, Result<GroupHo
         }
     }
     homes
+}
+
+/// The scope that systemd would give this process, and the places in it.
+fn in_scope(mountinfo: &str, cgroup: &str, uid: u32) -> Result<(Scope, GroupHomes), String> {
+    let mounts: Vec<CgroupMount<'_>> = mountinfo.lines().filter_map(CgroupMount::parse).collect();
+    let unified = mounts.iter().find(|mount| mount.version == CgroupVersion::V2 && mount.root == "/");
+    let (Some(unified), Some(own)) = (unified, own_group(cgroup, None)) else {
+        return Err("systemd hands over no group without cgroup v2".to_owned());
+    };
+    let root = Path::new(&unified.point);
+    let (scope, controllers) = Scope::foresee(root, own, uid)?;
+    let dir = scope.dir(root);
+    let homes = Controller::ALL.into_iter().map(|controller| {
+        let has = controllers.split_whitespace().any(|name| name == controller.name());
+        let home = if controller == Controller::Cpuacct {
+            Ok(GroupHome { version: CgroupVersion::V2, dir: dir.clone(), enable: Vec::new(), make_room: false })
+        } else if has {
+            let enable = vec![controller];
+            Ok(GroupHome { version: CgroupVersion::V2, dir: dir.clone(), enable, make_room: true })
+        } else {
+            Err(format!("systemd has no {} controller to hand over", controller.name()))
+        };
+        (controller, home)
+    });
+    let homes = homes.collect();
+    Ok((scope, homes))
 }
 
 /// Space, tab, newline and backslash stand in octal in mountinfo.
@@ -389,8 +506,6 @@ fn v1_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
 }
 
 fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Result<GroupHome, String> {
-    // CPU accounting is a part of every v2 group with the cpu controller.
-    let wanted = if controller == Controller::Cpuacct { Controller::Cpu } else { controller };
     let dir = own_group(cgroup, None)
         .and_then(|path| mount.dir(path))
         .ok_or_else(|| format!("the own group is not below {}", mount.point))?;
@@ -398,13 +513,13 @@ fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
     let dir = if dir.ends_with(LEAF) { dir.parent().map(Path::to_owned).unwrap_or(dir) } else { dir };
     let dir = writable(dir, controller)?;
     let lists = |file: &str| {
-        fs::read_to_string(dir.join(file)).unwrap_or_default().split_whitespace().any(|word| word == wanted.name())
+        fs::read_to_string(dir.join(file)).unwrap_or_default().split_whitespace().any(|word| word == controller.name())
     };
-    if lists("cgroup.subtree_control") {
+    if controller == Controller::Cpuacct || lists("cgroup.subtree_control") {
         return Ok(GroupHome { version: CgroupVersion::V2, dir, enable: Vec::new(), make_room: false });
     }
     if !lists("cgroup.controllers") {
-        return Err(format!("{} has no {} controller", dir.display(), wanted.name()));
+        return Err(format!("{} has no {} controller", dir.display(), controller.name()));
     }
     // Only the root group may have both processes and controllers for its children (cgroups(7),
     // "no internal processes"); it is the one without a cgroup.type file.
@@ -415,16 +530,16 @@ fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
         return Err(format!(
             "{} has other processes in it, so its children get no {} controller",
             dir.display(),
-            wanted.name()
+            controller.name()
         ));
     }
     access(&dir.join("cgroup.subtree_control"), AccessFlags::W_OK).map_err(|errno| {
         format!("{}: {}", dir.join("cgroup.subtree_control").display(), describe_errno(errno as i32))
     })?;
-    Ok(GroupHome { version: CgroupVersion::V2, dir, enable: vec![wanted], make_room: alone && !is_root })
+    Ok(GroupHome { version: CgroupVersion::V2, dir, enable: vec![controller], make_room: alone && !is_root })
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Host {
     /// A made-up machine like a current distribution's: root caller, all layers to be had.
     pub(crate) fn made() -> Self {
@@ -455,7 +570,17 @@ impl Host {
             clone3: true,
             last_cap: 40,
             ignored_signals: 1 << (libc::SIGPIPE - 1),
-            cgroups: Controller::ALL.into_iter().map(|controller| (controller, Ok(group(controller)))).collect(),
+            cgroups: Controller::ALL
+                .into_iter()
+                .map(|controller| match controller {
+                    Controller::Io => (controller, Err("no cgroup mount with the io controller".to_owned())),
+                    Controller::Memory | Controller::Pids | Controller::Cpu | Controller::Cpuacct => {
+                        (controller, Ok(group(controller)))
+                    }
+                })
+                .collect(),
+            scope: None,
+            cpus: 2,
             swap: false,
             jail_ids: (0x7a61_0000, 0x1_0000),
             hard_limits: BTreeMap::new(),

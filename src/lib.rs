@@ -114,13 +114,17 @@
 //!
 //! Architectures: x86_64. aarch64 is written for and untested.
 
+pub mod doctor;
 pub mod policy;
 pub mod profile;
 
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod host;
 pub mod report;
 mod sandbox;
+mod systemd;
 
 pub use error::{Error, ErrorKind, describe};
 pub use policy::Policy;

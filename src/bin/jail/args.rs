@@ -12,6 +12,7 @@ use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser};
 const AFTER_HELP: &str = "\
 Subcommands (the first word, before any option):
   jail run [OPTIONS] COMMAND…           the same as jail [OPTIONS] COMMAND…
+  jail doctor [OPTIONS]                 say what this machine offers, what not, and the remedy
   jail plan [OPTIONS] COMMAND…          print every step that a run would take, and run nothing
   jail profile list|show|check          look at profiles
   jail selftest [OPTIONS]               try to break out, on this host and with this profile
@@ -31,10 +32,18 @@ Exit codes:
   137  memory limit                     153  output or file size limit
   159  refused system call              130, 143  jail was interrupted";
 
+const DOCTOR_HELP: &str = "\
+Exit codes:
+  0    a run would start: every step was carried out
+  125  it would not, and the table says why; or jail itself failed
+
+It changes nothing and leaves nothing behind. Run it as the user who will run jail.";
+
 /// What was asked for.
 #[derive(Debug)]
 pub(crate) enum Subcommand {
     Run(RunArgs),
+    Doctor(DoctorArgs),
     Plan(PlanArgs),
     Profile(ProfileArgs),
     Selftest(SelftestArgs),
@@ -55,6 +64,10 @@ pub(crate) fn parse(mut argv: Vec<OsString>) -> Result<Subcommand, clap::Error> 
         "run" => {
             behind("jail run");
             read("jail run", argv).map(Subcommand::Run)
+        }
+        "doctor" => {
+            behind("jail doctor");
+            read("jail doctor", argv).map(Subcommand::Doctor)
         }
         "plan" => {
             behind("jail plan");
@@ -102,6 +115,20 @@ pub(crate) struct PlanArgs {
     /// The program and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true, hide = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// Tries every step that a run takes, each by itself, and rehearses a whole run up to the program. Says for each layer
+/// what works here, what a run with these options would get, and for each gap the cause and the remedy.
+///
+/// Give it the options of the run that is in question; without any it is about the profile strict.
+#[derive(Debug, Parser)]
+#[command(args_override_self = true, override_usage = "jail doctor [OPTIONS]", after_help = DOCTOR_HELP)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
+    /// Print what was found as JSON (schema/doctor-1.json)
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Looks at profiles.
@@ -206,6 +233,9 @@ pub(crate) struct ProfileFlags {
     /// Go without LAYER where this host cannot provide it; cgroup stands for its three layers
     #[arg(long, value_name = "LAYER", value_delimiter = ',')]
     pub(crate) allow_degraded: Vec<String>,
+    /// Do not ask systemd for a scope where the own cgroup cannot have groups with limits
+    #[arg(long)]
+    pub(crate) no_systemd: bool,
 }
 
 #[derive(Debug, Args)]

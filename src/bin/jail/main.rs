@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     }
     let code = match args::parse(std::env::args_os().collect()) {
         Ok(Subcommand::Run(args)) => cmd::run::run(&args),
+        Ok(Subcommand::Doctor(args)) => cmd::doctor::doctor(&args),
         Ok(Subcommand::Plan(args)) => cmd::plan::plan(&args),
         Ok(Subcommand::Profile(args)) => cmd::profile::profile(&args),
         Ok(Subcommand::Selftest(args)) => cmd::selftest::selftest(&args),

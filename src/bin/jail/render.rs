@@ -16,6 +16,7 @@ use crate::FAILED;
 
 const SHORT_USAGE: &str = "\
 usage: jail [OPTIONS] [--] COMMAND [ARGS…]
+       jail doctor [OPTIONS]
        jail plan [OPTIONS] COMMAND…
        jail profile list | show NAME | check FILE…
        jail selftest [OPTIONS]
@@ -125,9 +126,9 @@ pub(crate) fn ending(report: &Report) {
     }
 }
 
-/// The report as one line of JSON.
-pub(crate) fn json(report: &Report) -> Result<String, Error> {
-    let text = serde_json::to_string(report);
+/// A report, or what the doctor found, as one line of JSON.
+pub(crate) fn json(what: &impl serde::Serialize) -> Result<String, Error> {
+    let text = serde_json::to_string(what);
     text.map(|text| text + "\n").map_err(|error| Error::usage(format!("the report cannot be written as JSON: {error}")))
 }
 

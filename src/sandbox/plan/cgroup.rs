@@ -79,10 +79,14 @@ pub(super) fn missing(host: &Host, layer: Layer) -> Option<String> {
     })
 }
 
-/// Plans the groups of the layers in `layers`, which this host has, under the name `name`.
+/// Plans the groups of the layers in `layers`, which this host has, under the name `name`. In v2 the same group
+/// counts CPU time, and bytes where it can, whatever the layers are.
 pub(super) fn groups(host: &Host, layers: &[Layer], name: &str) -> Groups {
     let mut groups = Groups::default();
-    for controller in layers.iter().flat_map(|layer| controllers(*layer)) {
+    let figures = [Controller::Cpuacct, Controller::Io].iter().filter(
+        |controller| matches!(host.cgroups.get(controller), Some(Ok(home)) if home.version == CgroupVersion::V2),
+    );
+    for controller in layers.iter().flat_map(|layer| controllers(*layer)).chain(figures) {
         if let Some(Ok(home)) = host.cgroups.get(controller) {
             groups.version = Some(home.version);
             groups.joins_by = match home.version {
@@ -96,15 +100,18 @@ pub(super) fn groups(host: &Host, layers: &[Layer], name: &str) -> Groups {
     groups
 }
 
-/// The supervisor's steps, in order: itself out of the way before controllers are enabled (cgroups(7), "no
-/// internal processes"), controllers enabled before the group is made, the group before its
-/// limits, the limits before anything is in it. The files by which the child joins are opened into slots;
-/// for v2 it is born into the group, where there is clone3.
+/// The supervisor's steps, in order: into a scope of systemd's, where there has to be one; itself out of the way
+/// before controllers are enabled (cgroups(7), "no internal processes"), controllers enabled before the group is
+/// made, the group before its limits, the limits before anything is in it. The files by which the child joins are
+/// opened into slots; for v2 it is born into the group, where there is clone3.
 pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups, slots: &[Slot]) -> Vec<Step<HostOp>> {
     let mut steps = Vec::new();
     let mut push = |op, origin: &Origin| steps.push(Step { op, origin: origin.clone() });
     let homes: Vec<&GroupHome> =
         groups.dirs.keys().filter_map(|controller| host.cgroups.get(controller)?.as_ref().ok()).collect();
+    if let (Some(scope), false) = (&host.scope, homes.is_empty()) {
+        push(HostOp::JoinScope { scope: scope.clone() }, &Origin::Default);
+    }
     if let Some(home) = homes.iter().find(|home| home.make_room) {
         push(HostOp::MoveSelf { dir: home.dir.join(LEAF) }, &Origin::Default);
     }

@@ -23,6 +23,7 @@ mod sabotage;
 pub(crate) mod seccomp;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trial;
 mod verify;
 pub(crate) mod view;
 mod workspace;
@@ -32,12 +33,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind};
-use crate::host::{Found, Host};
+use crate::host::{CgroupVersion, Found, Host};
 use crate::policy::{Layer, Net, Origin, Policy, Workspace};
 use crate::sandbox::Command;
 use crate::sandbox::child::Script;
 use crate::sandbox::sys::mount::Attrs;
 use crate::sandbox::sys::process::{ExecBlock, Start};
+use crate::systemd::{self, Scope};
 
 use op::{FilterOf, Op, SLOTS, Slot, Text};
 
@@ -51,6 +53,9 @@ pub(crate) struct Step<O> {
 /// What the supervisor does, around the clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HostOp {
+    /// Have systemd move this process into a scope of its own, where it stays. Once there, a second time changes
+    /// nothing.
+    JoinScope { scope: Scope },
     /// Move this process into a leaf of its own group, where it stays: what it holds open there is its own
     /// life. Once moved, a second time changes nothing.
     MoveSelf { dir: PathBuf },
@@ -125,6 +130,7 @@ pub struct Plan {
     pub(crate) fates: BTreeMap<Layer, Fate>,
     pub(crate) kernel: String,
     pub(crate) landlock_abi: u32,
+    pub(crate) cpus: u32,
 }
 
 /// What tells one run from another on this host.
@@ -185,16 +191,7 @@ impl Plan {
         }
         let exec = exec::block(policy, host, &view, command, &cwd)?;
 
-        let mut plan = Lowering {
-            policy,
-            host,
-            map,
-            arena: Vec::new(),
-            init: Vec::new(),
-            payload: Vec::new(),
-            trees: Vec::new(),
-            next_slot: Slot::FIRST_EXTRA,
-        };
+        let mut plan = Lowering::new(policy, host, map);
         let cgroup_steps = {
             let mut slots = Vec::new();
             for _ in groups.join_files() {
@@ -246,6 +243,7 @@ impl Plan {
             fates,
             kernel: host.kernel.clone(),
             landlock_abi: host.landlock.unwrap_or(0),
+            cpus: host.cpus,
         };
         #[cfg(sabotage)]
         if sabotaged {
@@ -268,6 +266,15 @@ impl Plan {
             payload_filter: &self.payload_filter,
             exec: &self.exec,
         }
+    }
+
+    /// The same plan without the program: every step is carried out but the last. Then the payload ends, with
+    /// exit code 1.
+    pub(crate) fn without_exec(mut self) -> Self {
+        if self.payload.last() == Some(&Op::Exec) {
+            self.payload.pop();
+        }
+        self
     }
 
     /// The program's path inside.
@@ -319,8 +326,9 @@ fn fates(policy: &Policy, host: &Host, map: ids::IdMap) -> Result<BTreeMap<Layer
         let names: Vec<&str> =
             missing.iter().map(|(layer, _)| layer.name()).filter(|name| name.starts_with("cgroup.")).collect();
         let name = if names.len() == 3 { "cgroup".to_owned() } else { names.join(",") };
+        let user = if host.uid == 0 { "" } else { "--user " };
         error.with_hint(format!(
-            "run where a cgroup is delegated to you (systemd-run --user --scope -p Delegate=yes jail …), \
+            "run where a cgroup is delegated to you (systemd-run {user}--scope -p Delegate=yes jail …), \
              or go without by name: --allow-degraded {name}"
         ))
     } else {
@@ -376,18 +384,30 @@ const fn landlock_remedy(host: &Host) -> &'static str {
 }
 
 fn cgroup_detail(host: &Host, layer: Layer) -> String {
-    let versions: Vec<&str> = cgroup::controllers(layer)
-        .iter()
-        .filter_map(|controller| host.cgroups.get(controller)?.as_ref().ok())
-        .map(|home| match home.version {
-            crate::host::CgroupVersion::V1 => "v1",
-            crate::host::CgroupVersion::V2 => "v2",
-        })
-        .collect();
-    format!("cgroup {}", versions.first().unwrap_or(&"v2"))
+    let mut homes =
+        cgroup::controllers(layer).iter().filter_map(|controller| host.cgroups.get(controller)?.as_ref().ok());
+    let Some(home) = homes.next() else { return String::new() };
+    match (home.version, systemd::scope_of(&home.dir)) {
+        (CgroupVersion::V1, _) => "cgroup v1".to_owned(),
+        (CgroupVersion::V2, None) => "cgroup v2".to_owned(),
+        (CgroupVersion::V2, Some(scope)) => format!("cgroup v2, systemd scope {scope}"),
+    }
 }
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
+    const fn new(policy: &'a Policy, host: &'a Host, map: ids::IdMap) -> Self {
+        Self {
+            policy,
+            host,
+            map,
+            arena: Vec::new(),
+            init: Vec::new(),
+            payload: Vec::new(),
+            trees: Vec::new(),
+            next_slot: Slot::FIRST_EXTRA,
+        }
+    }
+
     fn init(&mut self, op: Op, origin: &Origin) {
         self.init.push(Step { op, origin: origin.clone() });
     }

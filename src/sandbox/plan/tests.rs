@@ -119,9 +119,8 @@ fn without_clone3_the_child_joins_its_v2_group_and_forgets_the_callers_handlers(
         .filter_map(|step| if let HostOp::OpenTasks { file, .. } = &step.op { Some(file.as_path()) } else { None })
         .collect();
     assert_eq!(opened, [Path::new("/sys/fs/cgroup/user.slice/jail-1-2-3/cgroup.procs")]);
-    let clone = plan.supervisor.iter().find_map(|step| match &step.op {
-        HostOp::Clone { start, into, .. } => Some((*start, into.clone())),
-        _ => None,
+    let clone = plan.supervisor.iter().find_map(|step| {
+        if let HostOp::Clone { start, into, .. } = &step.op { Some((*start, into.clone())) } else { None }
     });
     assert_eq!(clone, Some((Start::Clone, None)));
     let ops = &plan.init;

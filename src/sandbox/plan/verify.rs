@@ -49,7 +49,9 @@ fn supervisor<'a>(ops: impl Iterator<Item = &'a HostOp>) -> Result<(), &'static 
     let mut stage = 0;
     for op in ops {
         match op {
-            HostOp::MoveSelf { .. } => holds(groups.is_empty(), "the supervisor moves after the group was made")?,
+            HostOp::JoinScope { .. } | HostOp::MoveSelf { .. } => {
+                holds(groups.is_empty(), "the supervisor moves after the group was made")?
+            }
             HostOp::MakeGroup { dir } => groups.push(dir),
             HostOp::SetLimit { file, .. } => {
                 let own = file.parent().is_some_and(|dir| groups.iter().any(|group| *group == dir));
@@ -147,6 +149,7 @@ fn payload(ops: &[Op]) -> Result<(), &'static str> {
 fn texts(op: Op) -> Vec<Text> {
     match op {
         Op::NewTmpfs { size, inodes, mode, .. } => vec![size, inodes, mode],
+        Op::NewOverlay { lower, upper, work } => vec![lower, upper, work],
         Op::MakeLink { path, target } => vec![path, target],
         Op::MakeFile { path, content, .. } => vec![path, content],
         Op::MakeDir { path, .. }
@@ -195,6 +198,7 @@ fn texts(op: Op) -> Vec<Text> {
         | Op::Open { .. }
         | Op::ExpectRlimit { .. }
         | Op::ExpectNoInternet
+        | Op::ExpectListener
         | Op::ExpectIds { .. }
         | Op::ExpectNoPrivileges { .. }
         | Op::SetFilter { .. }

@@ -19,15 +19,16 @@ use super::verdict::{self, Evidence};
 use super::{Running, micros, millis, usage};
 
 /// Input and output of the tree. Init's accounting is root's to read, for init is undumpable; wait4 tells
-/// everybody what went to and came from storage.
-fn io_report(moved: Option<usage::Moved>, reaped: Option<Reaped>) -> Io {
-    match (moved, reaped) {
+/// everybody what went to and came from storage. For storage the group's counters come first: they miss nobody.
+fn io_report(moved: Option<usage::Moved>, reaped: Option<Reaped>, storage: Option<(u64, u64)>) -> Io {
+    let mut io = match (moved, reaped) {
         (Some(moved), _) => Io {
             read_bytes: Some(moved.read),
             write_bytes: Some(moved.write),
             storage_read_bytes: Some(moved.storage_read),
             storage_write_bytes: Some(moved.storage_write),
             source: Some(Source::Procfs),
+            storage_source: None,
         },
         (None, Some(reaped)) => Io {
             storage_read_bytes: Some(reaped.storage_read),
@@ -36,7 +37,14 @@ fn io_report(moved: Option<usage::Moved>, reaped: Option<Reaped>) -> Io {
             ..Io::default()
         },
         (None, None) => Io::default(),
+    };
+    if let Some((read, write)) = storage {
+        (io.storage_read_bytes, io.storage_write_bytes) = (Some(read), Some(write));
+        io.storage_source = Some(Source::Cgroup);
+        // Of rusage's figures nothing is left.
+        io.source = io.source.filter(|source| *source == Source::Procfs);
     }
+    io
 }
 
 impl Running {
@@ -132,7 +140,7 @@ impl Running {
             },
             memory: Memory { peak_bytes: memory_peak, source: memory_source, oom_kills: figures.oom_kills },
             tasks: Tasks { peak: tasks_peak, source: tasks_source, refused_forks: figures.refused_forks },
-            io: io_report(moved, reaped),
+            io: io_report(moved, reaped, figures.storage),
             sched: Sched {
                 voluntary_switches: reaped.map(|reaped| reaped.voluntary_switches),
                 involuntary_switches: reaped.map(|reaped| reaped.involuntary_switches),
@@ -178,6 +186,7 @@ impl Running {
             oom_kills: guard.oom_kills(),
             tasks_peak: guard.tasks_peak(),
             refused_forks: guard.refused_forks(),
+            storage: guard.storage(),
             error: None,
         };
         figures.error = guard.remove().err();
@@ -255,5 +264,6 @@ struct Figures {
     oom_kills: Option<u64>,
     tasks_peak: Option<u64>,
     refused_forks: Option<u64>,
+    storage: Option<(u64, u64)>,
     error: Option<Error>,
 }

@@ -13,6 +13,7 @@ mod explain;
 mod finish;
 mod gate;
 mod stream;
+pub(crate) mod trial;
 mod usage;
 mod verdict;
 
@@ -37,6 +38,7 @@ use crate::sandbox::plan::{Plan, RunName};
 use crate::sandbox::sys::process::Process;
 use crate::sandbox::{Command, OutputMode, Stdin};
 
+pub(super) use cgroup::start_time;
 use gate::News;
 use stream::{Input, Output};
 use usage::Samples;
@@ -130,7 +132,7 @@ pub(super) fn name_run() -> RunName {
     static STARTED: OnceLock<u64> = OnceLock::new();
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let pid = std::process::id();
-    let started = *STARTED.get_or_init(|| cgroup::start_time(pid).unwrap_or(0));
+    let started = *STARTED.get_or_init(|| start_time(pid).unwrap_or(0));
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     RunName { name: cgroup::name(pid, started, run), number: pid.wrapping_add(run.wrapping_mul(7919)) }
 }
@@ -190,7 +192,7 @@ pub(super) fn launch(
         buffer: stream::buffer(),
         samples: (!counts).then(Samples::default),
         next_sample: after_clone,
-        next_cpu_check: policy.limits.cpu_time.value.map(|_| after_clone),
+        next_cpu_check: None,
         oom_seen: None,
         failure: None,
         cause: None,
@@ -208,6 +210,10 @@ pub(super) fn launch(
         started_at,
         started,
     };
+    if let Some(limit) = running.policy.limits.cpu_time.value {
+        // Nothing is used up yet.
+        running.next_cpu_check = Some(after_clone + running.soonest(limit.0 * 1000));
+    }
     while running.setup_pipe.is_some() && running.ended.is_none() {
         running.turn()?;
     }
@@ -613,12 +619,17 @@ impl Running {
             self.end(Cause::CpuTime);
             return;
         }
-        let machine = std::thread::available_parallelism().map_or(1, usize::from) as u64 * 1000;
+        self.next_cpu_check = Some(now + self.soonest(left));
+    }
+
+    /// How soon so many microseconds of CPU time can be used up.
+    fn soonest(&self, left: u64) -> Duration {
+        let machine = u64::from(self.plan.cpus) * 1000;
         let cpus = self.policy.limits.cpus.value.filter(|_| self.plan.applies(Layer::CgroupCpu));
         let most = cpus.map_or(machine, |cpus| u64::from(cpus.0).clamp(1, machine));
         // A period of the CPU rate may be used up ahead of time: look a little earlier.
         let earliest = Duration::from_micros(left.saturating_mul(1000) / most * 9 / 10);
-        self.next_cpu_check = Some(now + earliest.max(CPU_TICK));
+        earliest.max(CPU_TICK)
     }
 
     fn cpu_us(&self) -> Option<u64> {
