@@ -96,7 +96,9 @@ fn claim_env_4_signals_are_as_the_kernel_makes_them() {
     let control = std::process::Command::new("/bin/sh")
         .args(["-c", script, "sh", "/bin/grep", "^SigI", "/proc/self/status"])
         .output();
-    assert_eq!(String::from_utf8(control.unwrap().stdout).unwrap(), "SigIgn:\t0000000000001002\n");
+    let control = String::from_utf8(control.unwrap().stdout).unwrap();
+    let ignored = u64::from_str_radix(control.trim_start_matches("SigIgn:").trim(), 16).unwrap();
+    assert_eq!(ignored & 0x1002, 0x1002, "{control}");
 
     let run = Jail::new().through(["/bin/sh", "-c", script, "sh"]).run(["/bin/grep", "^Sig[BI]", "/proc/self/status"]);
 
