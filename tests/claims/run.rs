@@ -39,7 +39,7 @@ fn claim_run_1_a_layer_that_cannot_be_had_stops_the_run() {
 
     assert_eq!((run.code, run.out().as_str()), (Some(125), ""), "{run}");
     assert!(run.err().starts_with("jail: cgroup.memory cannot be enforced here: "), "{run}");
-    assert_eq!(run.field("/posture/layers/seccomp/applied").as_bool().unwrap_or(false), false, "{run}");
+    assert_ne!(run.field("/posture/layers/seccomp/applied"), true, "{run}");
     run.assert_clean();
 
     // Given up by name, it runs, and the report says without what.
