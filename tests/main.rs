@@ -21,6 +21,7 @@ mod cgroups;
 mod claims;
 mod cli;
 mod docs;
+mod doctor;
 mod hosts;
 mod library;
 mod lifecycle;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::host::Kind;
+use crate::host::{Kind, Known};
 use crate::policy::{Access, Net, Origin, Proc};
 use crate::sandbox::sys::mount::Attrs;
 
@@ -154,9 +154,10 @@ impl Root<'_, '_> {
 
     fn devices(&mut self) -> Result<(), Error> {
         let origin = &Origin::Default;
+        let mut known = Known::default();
         for name in DEVICES {
             let path = Path::new("/dev").join(name);
-            let found = match self.plan.host.files.find(&path) {
+            let found = match self.plan.host.files.at(&mut known, &path) {
                 Ok(found) => found,
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
                 Err(error) => return Err(cannot_show(&path, origin, &error)),

@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, ErrorKind, describe};
-use crate::host::{CgroupVersion, Controller};
+use crate::host::{CgroupVersion, Controller, text};
+use crate::sandbox::plan::HostOp;
 use crate::sandbox::plan::cgroup::Groups;
+use crate::sandbox::plan::op::Slot;
 
 /// The groups of a run that exist. Dropping it removes them.
 #[derive(Debug)]
@@ -40,8 +42,32 @@ impl Guard {
         Self { groups, made: Vec::new(), watch: None }
     }
 
+    /// One of the steps that have to do with groups. A descriptor that the child joins by goes into its slot.
+    pub(super) fn carry_out(&mut self, op: &HostOp) -> Result<Option<(Slot, OwnedFd)>, Error> {
+        match op {
+            HostOp::JoinScope { scope } => scope.join()?,
+            HostOp::MoveSelf { dir } => move_self(dir)?,
+            HostOp::MakeGroup { dir } => self.make(dir)?,
+            HostOp::SetLimit { file, value, optional } => match write(file, value) {
+                Err(error) if *optional && error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(refused("write", file, &error)),
+                Ok(()) => {}
+            },
+            HostOp::OpenTasks { file, slot } => {
+                let tasks = fs::OpenOptions::new().write(true).open(file);
+                return Ok(Some((*slot, tasks.map_err(|error| refused("open", file, &error))?.into())));
+            }
+            HostOp::MakeIdMap { .. }
+            | HostOp::MapTree { .. }
+            | HostOp::Clone { .. }
+            | HostOp::WriteMaps { .. }
+            | HostOp::Release => return Err(Error::new(ErrorKind::Internal, "a step that is no group's")),
+        }
+        Ok(None)
+    }
+
     /// mkdir(2).
-    pub(super) fn make(&mut self, dir: &Path) -> Result<(), Error> {
+    fn make(&mut self, dir: &Path) -> Result<(), Error> {
         fs::create_dir(dir).map_err(|error| refused("make cgroup", dir, &error))?;
         self.made.push(dir.to_owned());
         Ok(())
@@ -81,12 +107,12 @@ impl Guard {
     }
 
     fn number(&self, controller: Controller, file: &str) -> Option<u64> {
-        fs::read_to_string(self.groups.dir(controller)?.join(file)).ok()?.trim().parse().ok()
+        text(self.groups.dir(controller)?.join(file)).ok()?.trim().parse().ok()
     }
 
     /// A value of a "key value" file.
     fn field(&self, controller: Controller, file: &str, key: &str) -> Option<u64> {
-        let text = fs::read_to_string(self.groups.dir(controller)?.join(file)).ok()?;
+        let text = text(self.groups.dir(controller)?.join(file)).ok()?;
         text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
     }
 
@@ -203,7 +229,7 @@ fn kill_v2(dir: &Path) {
 }
 
 /// Moves this process, with all its threads, into the v2 group `dir`.
-pub(super) fn move_self(dir: &Path) -> Result<(), Error> {
+fn move_self(dir: &Path) -> Result<(), Error> {
     match fs::create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(refused("make cgroup", dir, &error)),
         Ok(()) | Err(_) => {}
@@ -239,13 +265,15 @@ pub(super) fn name(pid: u32, started: u64, number: u32) -> String {
 /// Removes groups beside `groups` whose supervisor is gone. Its jails died with it; only the empty
 /// directories are left, and one that is not empty (a live supervisor in another PID namespace) stays.
 pub(super) fn sweep(groups: &Groups) {
-    for home in groups.unique().into_iter().filter_map(Path::parent) {
-        let Ok(entries) = fs::read_dir(home) else { continue };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let dead = name.to_str().and_then(owner).is_some_and(|(pid, started)| start_time(pid) != Some(started));
-            // What cannot be removed is in use, or another's who was faster.
-            if dead && fs::remove_dir(entry.path()).is_err() {}
+    let homes: Vec<&Path> = groups.unique().into_iter().filter_map(Path::parent).collect();
+    // A run's first group is the last to be removed: whoever left others left this one too.
+    let Some(Ok(entries)) = homes.first().map(fs::read_dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let dead = name.to_str().and_then(owner).is_some_and(|(pid, started)| start_time(pid) != Some(started));
+        // The first goes last here too. What cannot be removed is in use, or another's who was faster.
+        for home in homes.iter().rev().filter(|_| dead) {
+            if fs::remove_dir(home.join(&name)).is_err() {}
         }
     }
 }
@@ -260,7 +288,7 @@ fn owner(name: &str) -> Option<(u32, u64)> {
 
 /// When a process was started, in clock ticks after boot: field 22 of /proc/PID/stat.
 pub(in crate::sandbox) fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = text(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 

@@ -77,7 +77,7 @@ fn failed(what: &str, errno: Errno) -> Error {
 }
 
 /// A pipe whose ends are not 0, 1 or 2, which the payload's streams will be put on.
-fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("make a pipe", Errno(errno as i32)))?;
     Ok((above_stdio(read)?, above_stdio(write)?))
 }
@@ -128,29 +128,25 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     }
     let ends = Ends { setup, status, tie, stdin, stdout, stderr };
 
-    let mut id_map: Option<OwnedFd> = None;
+    let mut id_map: Option<(OwnedFd, Process)> = None;
     let mut process: Option<Process> = None;
     let mut unmapped = Vec::new();
     let before = Instant::now();
     let (mut before_clone, mut after_clone) = (before, before);
     for step in &plan.supervisor {
         match &step.op {
-            HostOp::JoinScope { scope } => scope.join()?,
-            HostOp::MoveSelf { dir } => cgroup::move_self(dir)?,
-            HostOp::MakeGroup { dir } => guard.make(dir)?,
-            HostOp::SetLimit { file, value, optional } => match cgroup::write(file, value) {
-                Err(error) if *optional && error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(cgroup::refused("write", file, &error)),
-                Ok(()) => {}
-            },
-            HostOp::OpenTasks { file, slot } => {
-                let tasks = fs::OpenOptions::new().write(true).open(file);
-                let tasks = tasks.map_err(|error| cgroup::refused("open", file, &error))?;
-                inherited.give(*slot, above_stdio(tasks.into())?)?;
+            HostOp::JoinScope { .. }
+            | HostOp::MoveSelf { .. }
+            | HostOp::MakeGroup { .. }
+            | HostOp::SetLimit { .. }
+            | HostOp::OpenTasks { .. } => {
+                if let Some((slot, tasks)) = guard.carry_out(&step.op)? {
+                    inherited.give(slot, above_stdio(tasks)?)?;
+                }
             }
             HostOp::MakeIdMap { start, to_uid, to_gid } => id_map = Some(make_id_map(*start, *to_uid, *to_gid)?),
             HostOp::MapTree { source, attrs, slot, plain_if_unsupported } => {
-                let Some(userns) = &id_map else {
+                let Some((userns, _)) = &id_map else {
                     return Err(Error::new(ErrorKind::Internal, "a tree is mapped before the map is made"));
                 };
                 let (tree, mapped) = map_tree(source, *attrs, userns.as_fd(), *plain_if_unsupported)?;
@@ -169,7 +165,10 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 inherited.owned.clear();
             }
             HostOp::WriteMaps { map } => {
-                write_maps(&process, *map)?;
+                let Some(process) = &process else {
+                    return Err(Error::new(ErrorKind::Internal, "maps before the clone"));
+                };
+                write_maps(process, *map)?;
                 if map.privileged {
                     // Pipes of root's could not be opened again through /dev/stdout.
                     give_streams(&ends, *map)?;
@@ -203,7 +202,9 @@ fn clone(
 
 /// A user namespace that maps its id 0 to `uid` and `gid`: the form in which mount_setattr(2) takes an id
 /// map. A process lives in it only until we have a descriptor of it.
-fn make_id_map(start: Start, uid: u32, gid: u32) -> Result<OwnedFd, Error> {
+///
+/// The process has been killed when this returns. Whoever drops it waits for it: later, for it takes its time.
+pub(super) fn make_id_map(start: Start, uid: u32, gid: u32) -> Result<(OwnedFd, Process), Error> {
     let (wait, release) = pipe()?;
     let wait_raw = wait.as_raw_fd();
     let namespace = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
@@ -218,12 +219,17 @@ fn make_id_map(start: Start, uid: u32, gid: u32) -> Result<OwnedFd, Error> {
         .and_then(|()| fs::File::open(format!("{proc}/ns/user")).map_err(|error| explain::map("ns/user", &error)));
     drop((release, wait));
     // Not left to the pipe: another thread's clone may hold a copy of our end for a moment yet.
-    drop(holder);
-    Ok(opened?.into())
+    holder.signal(libc::SIGKILL).map_err(|errno| failed("end the holder of a user namespace", errno))?;
+    Ok((opened?.into(), holder))
 }
 
 /// A detached copy of the tree of `source`, id-mapped. `false` when it is shown as it is instead.
-fn map_tree(source: &Found, attrs: Attrs, userns: BorrowedFd<'_>, plain: bool) -> Result<(OwnedFd, bool), Error> {
+pub(super) fn map_tree(
+    source: &Found,
+    attrs: Attrs,
+    userns: BorrowedFd<'_>,
+    plain: bool,
+) -> Result<(OwnedFd, bool), Error> {
     let mut path = source.path.as_os_str().as_encoded_bytes().to_vec();
     path.push(0);
     let shown = source.path.display();
@@ -261,8 +267,7 @@ fn map_tree(source: &Found, attrs: Attrs, userns: BorrowedFd<'_>, plain: bool) -
     }
 }
 
-fn write_maps(process: &Option<Process>, map: IdMap) -> Result<(), Error> {
-    let Some(process) = process else { return Err(Error::new(ErrorKind::Internal, "maps before the clone")) };
+pub(super) fn write_maps(process: &Process, map: IdMap) -> Result<(), Error> {
     let inside = crate::sandbox::plan::ids::INSIDE;
     let write = |file: &str, value: &str| {
         let path = format!("/proc/{}/{file}", process.pid);

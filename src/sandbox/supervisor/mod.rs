@@ -13,6 +13,7 @@ mod explain;
 mod finish;
 mod gate;
 mod stream;
+pub(crate) mod trial;
 mod usage;
 mod verdict;
 
@@ -191,7 +192,7 @@ pub(super) fn launch(
         buffer: stream::buffer(),
         samples: (!counts).then(Samples::default),
         next_sample: after_clone,
-        next_cpu_check: policy.limits.cpu_time.value.map(|_| after_clone),
+        next_cpu_check: None,
         oom_seen: None,
         failure: None,
         cause: None,
@@ -209,6 +210,10 @@ pub(super) fn launch(
         started_at,
         started,
     };
+    if let Some(limit) = running.policy.limits.cpu_time.value {
+        // Nothing is used up yet.
+        running.next_cpu_check = Some(after_clone + running.soonest(limit.0 * 1000));
+    }
     while running.setup_pipe.is_some() && running.ended.is_none() {
         running.turn()?;
     }
@@ -614,12 +619,17 @@ impl Running {
             self.end(Cause::CpuTime);
             return;
         }
-        let machine = std::thread::available_parallelism().map_or(1, usize::from) as u64 * 1000;
+        self.next_cpu_check = Some(now + self.soonest(left));
+    }
+
+    /// How soon so many microseconds of CPU time can be used up.
+    fn soonest(&self, left: u64) -> Duration {
+        let machine = u64::from(self.plan.cpus) * 1000;
         let cpus = self.policy.limits.cpus.value.filter(|_| self.plan.applies(Layer::CgroupCpu));
         let most = cpus.map_or(machine, |cpus| u64::from(cpus.0).clamp(1, machine));
         // A period of the CPU rate may be used up ahead of time: look a little earlier.
         let earliest = Duration::from_micros(left.saturating_mul(1000) / most * 9 / 10);
-        self.next_cpu_check = Some(now + earliest.max(CPU_TICK));
+        earliest.max(CPU_TICK)
     }
 
     fn cpu_us(&self) -> Option<u64> {
