@@ -24,7 +24,7 @@ fn every_shipped_profile_is_a_policy() {
         let profile = Profile::builtin(builtin.name).unwrap();
         assert_eq!(profile.name(), builtin.name);
         assert!(profile.description().is_some());
-        crate::Policy::new(&profile).unwrap();
+        Policy::new(&profile).unwrap();
     }
 }
 
