@@ -12,6 +12,7 @@ mod cgroup;
 mod finish;
 mod gate;
 mod stream;
+mod teardown;
 mod usage;
 mod verdict;
 
@@ -29,7 +30,7 @@ use nix::sys::time::{TimeSpec, TimeValLike as _};
 use nix::unistd::{dup, read, write};
 
 use crate::error::{Error, ErrorKind, describe_errno};
-use crate::policy::{Layer, OnOverflow, Policy};
+use crate::policy::{Layer, Net, OnOverflow, Policy};
 use crate::report::{Report, Setup, rfc3339};
 use crate::sandbox::child::record::{self, Record, Role};
 use crate::sandbox::plan::op::Op;
@@ -38,7 +39,8 @@ use crate::sandbox::sys::process::Process;
 use crate::sandbox::{Command, OutputMode, Stdin};
 
 use gate::News;
-use stream::{Input, Output};
+use stream::{Buffer, Input, Output};
+use teardown::Network;
 use usage::Samples;
 use verdict::Cause;
 
@@ -71,6 +73,8 @@ pub struct Running {
     unmapped: Vec<String>,
     /// `None` once it is reaped.
     process: Option<Process>,
+    /// Let go of after the process.
+    _network: Option<Network>,
     guard: cgroup::Guard,
     /// `None` after its end: the program runs, or the set-up failed.
     setup_pipe: Option<OwnedFd>,
@@ -81,7 +85,7 @@ pub struct Running {
     stdout: Output,
     stderr: Output,
     signals: Option<Signals>,
-    buffer: Box<[u8; 64 * 1024]>,
+    buffer: Buffer,
     samples: Option<Samples>,
     next_sample: Instant,
     next_cpu_check: Option<Instant>,
@@ -160,6 +164,10 @@ pub(super) fn launch(
         OutputMode::Capture => None,
         OutputMode::Inherit => Some((sink(dup(io::stdout()))?, sink(dup(io::stderr()))?)),
     };
+    let own_network = policy.net.value != Net::Host;
+    if own_network {
+        teardown::wait_for_few();
+    }
     let mut guard = cgroup::Guard::new(plan.groups.clone());
     let gate::Started { process, ends, unmapped, before_clone, after_clone } = gate::start(&plan, &mut guard)?;
     let keep = policy.output.keep.value.0;
@@ -178,6 +186,7 @@ pub(super) fn launch(
         },
         cloned: after_clone,
         unmapped,
+        _network: own_network.then(|| Network::of(process.pid)),
         process: Some(process),
         guard,
         setup_pipe: Some(ends.setup),
@@ -187,10 +196,10 @@ pub(super) fn launch(
         stdout,
         stderr,
         signals,
-        buffer: stream::buffer(),
+        buffer: Buffer::default(),
         samples: (!counts).then(Samples::default),
         next_sample: after_clone,
-        next_cpu_check: policy.limits.cpu_time.value.map(|_| after_clone),
+        next_cpu_check: None,
         oom_seen: None,
         failure: None,
         cause: None,
@@ -208,6 +217,9 @@ pub(super) fn launch(
         started_at,
         started,
     };
+    if let Some(limit) = running.policy.limits.cpu_time.value {
+        running.next_cpu_check = Some(after_clone + running.earliest(limit.0 * 1000));
+    }
     while running.setup_pipe.is_some() && running.ended.is_none() {
         running.turn()?;
     }
@@ -609,12 +621,17 @@ impl Running {
             self.end(Cause::CpuTime);
             return;
         }
-        let machine = std::thread::available_parallelism().map_or(1, usize::from) as u64 * 1000;
-        let cpus = self.policy.limits.cpus.value.filter(|_| self.plan.applies(Layer::CgroupCpu));
-        let most = cpus.map_or(machine, |cpus| u64::from(cpus.0).clamp(1, machine));
+        self.next_cpu_check = Some(now + self.earliest(left));
+    }
+
+    /// How long the tree needs at least to use so many microseconds of CPU time.
+    fn earliest(&self, left: u64) -> Duration {
+        // In thousandths of a CPU. The machine is only asked where no rate is in force.
+        let rate = self.policy.limits.cpus.value.filter(|_| self.plan.applies(Layer::CgroupCpu));
+        let machine = || std::thread::available_parallelism().map_or(1, usize::from) as u64 * 1000;
+        let most = rate.map_or_else(machine, |cpus| u64::from(cpus.0).max(1));
         // A period of the CPU rate may be used up ahead of time: look a little earlier.
-        let earliest = Duration::from_micros(left.saturating_mul(1000) / most * 9 / 10);
-        self.next_cpu_check = Some(now + earliest.max(CPU_TICK));
+        Duration::from_micros(left.saturating_mul(1000) / most * 9 / 10).max(CPU_TICK)
     }
 
     fn cpu_us(&self) -> Option<u64> {
