@@ -5,10 +5,10 @@
 //! Not for: deciding what to do about it (see `sandbox::plan`).
 //! Runs in: the supervisor. Tests make up hosts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -16,7 +16,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, ErrorKind, describe, describe_errno};
-use crate::sandbox::landlock_abi;
+use crate::sandbox::{landlock_abi, last_capability};
 
 /// Facts about this machine and this caller. Probe it once and keep it: it says nothing about a run.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub(crate) struct Host {
     pub(crate) ignored_signals: u64,
     /// Where a group with this controller can be made, or why not.
     pub(crate) cgroups: BTreeMap<Controller, Result<GroupHome, String>>,
+    /// CPUs that this process may run on.
+    pub(crate) cpus: u32,
     /// There is swap in use, so that a limit on memory alone would not hold.
     pub(crate) swap: bool,
     /// First of the unprivileged ids that a root caller's jails may have, and how many there are.
@@ -97,6 +99,24 @@ pub(crate) enum CgroupVersion {
     V2,
 }
 
+/// Directories that are known to be where their path says, no component of it being a link: looked at once
+/// for all that lies in them. For one plan only, since the file system changes.
+#[derive(Debug, Default)]
+pub(crate) struct Known(BTreeSet<PathBuf>);
+
+impl Known {
+    fn is_real(&mut self, dir: &Path) -> bool {
+        if self.0.contains(dir) {
+            return true;
+        }
+        let real = fs::canonicalize(dir).is_ok_and(|real| real == dir);
+        if real {
+            self.0.extend(dir.ancestors().map(Path::to_owned));
+        }
+        real
+    }
+}
+
 /// The file system as the plan looks at it; made up in tests.
 #[derive(Debug, Clone)]
 pub(crate) enum Files {
@@ -133,10 +153,7 @@ impl Files {
         match self {
             Self::Real => {
                 let data = fs::symlink_metadata(path)?;
-                if data.is_symlink() {
-                    return Ok(Kind::Link(fs::read_link(path)?));
-                }
-                Ok(kind_of(&data))
+                if data.is_symlink() { fs::read_link(path).map(Kind::Link) } else { Ok(kind_of(&data)) }
             }
             #[cfg(test)]
             Self::Made(files) => files.get(path).cloned().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)),
@@ -146,20 +163,42 @@ impl Files {
     /// Follows all links, as realpath(3) does.
     pub(crate) fn find(&self, path: &Path) -> io::Result<Found> {
         match self {
-            Self::Real => {
-                let path = fs::canonicalize(path)?;
-                let data = fs::symlink_metadata(&path)?;
-                let (major, minor) = (nix::sys::stat::major(data.dev()), nix::sys::stat::minor(data.dev()));
-                let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-                Ok(Found { kind: kind_of(&data), path, major: narrow(major), minor: narrow(minor), inode: data.ino() })
-            }
+            Self::Real => identify(&fs::canonicalize(path)?),
             #[cfg(test)]
-            Self::Made(_) => {
-                let kind = self.look(path)?;
-                Ok(Found { path: path.to_owned(), kind, major: 8, minor: 1, inode: 1 })
-            }
+            Self::Made(_) => self.identify(path),
         }
     }
+
+    /// What is at a path: links on the way are followed, one at its end is not.
+    pub(crate) fn at(&self, known: &mut Known, path: &Path) -> io::Result<Found> {
+        match self {
+            Self::Real => {
+                // A slash at the end would make lstat(2) follow a link.
+                let path: PathBuf = path.components().collect();
+                match (path.parent(), path.file_name()) {
+                    (Some(dir), Some(_)) if known.is_real(dir) => identify(&path),
+                    (Some(dir), Some(name)) => identify(&fs::canonicalize(dir)?.join(name)),
+                    (None, _) | (_, None) => self.find(&path),
+                }
+            }
+            #[cfg(test)]
+            Self::Made(_) => self.identify(path),
+        }
+    }
+
+    #[cfg(test)]
+    fn identify(&self, path: &Path) -> io::Result<Found> {
+        Ok(Found { path: path.to_owned(), kind: self.look(path)?, major: 8, minor: 1, inode: 1 })
+    }
+}
+
+/// lstat(2), with the identity.
+fn identify(path: &Path) -> io::Result<Found> {
+    let data = fs::symlink_metadata(path)?;
+    let (major, minor) = (nix::sys::stat::major(data.dev()), nix::sys::stat::minor(data.dev()));
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let kind = if data.is_symlink() { Kind::Link(fs::read_link(path)?) } else { kind_of(&data) };
+    Ok(Found { kind, path: path.to_owned(), major: narrow(major), minor: narrow(minor), inode: data.ino() })
 }
 
 fn kind_of(data: &fs::Metadata) -> Kind {
@@ -196,15 +235,13 @@ impl Host {
             uid,
             gid,
             landlock: landlock_abi(),
-            last_cap: read("/proc/sys/kernel/cap_last_cap")
-                .ok()
-                .and_then(|text| text.trim().parse().ok())
-                .unwrap_or(63),
+            last_cap: last_capability(),
             ignored_signals: u64::from_str_radix(field("SigIgn"), 16).unwrap_or(0),
             cgroups: cgroups(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup").unwrap_or_default()),
-            // A head line, then one for each; a kernel without swap has no such file.
-            swap: fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1),
-            jail_ids: jail_ids(&read("/proc/self/uid_map")?),
+            cpus: cpus(),
+            swap: nix::sys::sysinfo::sysinfo().is_ok_and(|info| info.swap_total() > 0),
+            // Of a root caller's jails alone.
+            jail_ids: if uid == 0 { jail_ids(&read("/proc/self/uid_map")?) } else { (0, 0) },
             hard_limits: hard_limits(),
             caller: Caller { cwd, homes: homes(uid, env.get(OsStr::new("HOME"))), env },
             files: Files::Real,
@@ -212,11 +249,27 @@ impl Host {
     }
 }
 
+/// A file of the kernel's, in as few calls as can be: it has no size to ask for, and fits.
+pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
+    const ROOM: usize = 8192;
+    let mut text = String::with_capacity(ROOM);
+    fs::File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 fn read(path: &str) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|error| {
+    text(path).map_err(|error| {
         Error::new(ErrorKind::Unsupported, format!("cannot read {path}: {}", describe(&error)))
             .with_hint("jail needs a proc file system at /proc")
     })
+}
+
+/// `std::thread::available_parallelism` reads cgroup files to find a quota; ours is known.
+fn cpus() -> u32 {
+    let me = nix::unistd::Pid::from_raw(0);
+    let Ok(set) = nix::sched::sched_getaffinity(me) else { return u32::from(u16::MAX) };
+    let count = (0..nix::sched::CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).count();
+    u32::try_from(count).unwrap_or(1).max(1)
 }
 
 fn hard_limits() -> BTreeMap<u32, u64> {
@@ -238,7 +291,7 @@ fn hard_limits() -> BTreeMap<u32, u64> {
 
 /// Home directories that must not be a workspace by accident.
 fn homes(uid: u32, home: Option<&OsString>) -> Vec<PathBuf> {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = text("/etc/passwd").unwrap_or_default();
     let entry = passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         (fields.get(2)?.parse() == Ok(uid)).then(|| fields.get(5).map(PathBuf::from))?
@@ -445,6 +498,7 @@ impl Host {
             last_cap: 40,
             ignored_signals: 1 << (libc::SIGPIPE - 1),
             cgroups: Controller::ALL.into_iter().map(|controller| (controller, Ok(group(controller)))).collect(),
+            cpus: 2,
             swap: false,
             jail_ids: (0x7a61_0000, 0x1_0000),
             hard_limits: BTreeMap::new(),

@@ -82,7 +82,7 @@ pub(super) fn policy(profile: &Profile) -> Result<Policy, ProfileError> {
     let output = check.output(profile);
     let syscalls = SystemCalls { allow, deny: profile.deny.clone() };
     let net = given(profile.net.as_ref(), Net::None);
-    if let Err(problems) = Filter::from_policy(&syscalls, net.value) {
+    if let Err(problems) = Filter::check(&syscalls) {
         check.violations.extend(problems);
     }
     if !check.violations.is_empty() {

@@ -111,3 +111,8 @@ pub fn inherited_descriptor(number: i32) -> std::io::Result<OwnedFd> {
 pub(crate) fn landlock_abi() -> Result<u32, i32> {
     sys::confine::landlock_abi().map_err(|errno| errno.0)
 }
+
+/// The highest capability of this kernel.
+pub(crate) fn last_capability() -> u32 {
+    sys::confine::last_capability()
+}

@@ -107,7 +107,7 @@ impl Rights {
 pub(super) fn reduce(mut rules: Vec<(std::path::PathBuf, u64)>) -> Vec<(std::path::PathBuf, u64)> {
     rules.sort();
     let covers = |outer: &(std::path::PathBuf, u64), path: &Path, rights: u64| {
-        path != outer.0 && path.starts_with(&outer.0) && outer.1 & rights == rights
+        outer.1 & rights == rights && path != outer.0 && path.starts_with(&outer.0)
     };
     let kept: Vec<_> = rules
         .iter()

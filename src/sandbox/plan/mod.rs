@@ -109,6 +109,7 @@ pub struct Plan {
     pub(crate) fates: BTreeMap<Layer, Fate>,
     pub(crate) kernel: String,
     pub(crate) landlock_abi: u32,
+    pub(crate) cpus: u32,
 }
 
 /// What tells one run from another on this host.
@@ -231,6 +232,7 @@ impl Plan {
             fates,
             kernel: host.kernel.clone(),
             landlock_abi: host.landlock.unwrap_or(0),
+            cpus: host.cpus,
         };
         #[cfg(sabotage)]
         if sabotaged {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::host::Kind;
+use crate::host::{Kind, Known};
 use crate::policy::{Access, Net, Origin, Proc};
 use crate::sandbox::sys::mount::Attrs;
 
@@ -150,9 +150,10 @@ impl Root<'_, '_> {
 
     fn devices(&mut self) {
         let origin = &Origin::Default;
+        let mut known = Known::default();
         for name in DEVICES {
             let path = Path::new("/dev").join(name);
-            let Ok(found) = self.plan.host.files.find(&path) else { continue };
+            let Ok(found) = self.plan.host.files.at(&mut known, &path) else { continue };
             self.file(&path, "", 0o666, origin);
             let source = self.plan.path(&found.path);
             self.plan.init(

@@ -58,17 +58,7 @@ impl Filter {
     }
 
     fn for_arch(arch: Arch, syscalls: &SystemCalls, net: Net) -> Result<Self, Vec<(Origin, String)>> {
-        let mut problems = Vec::new();
-        if syscalls.allow.is_empty() {
-            let problem = format!("syscalls.allow: is empty, and no program can run so; {DEFAULT:?} is the usual list");
-            problems.push((Origin::Default, problem));
-        }
-        problems.extend(syscalls.allow.iter().filter_map(|word| problem(word, "allow", never)));
-        problems.extend(syscalls.deny.iter().filter_map(|word| problem(word, "deny", essential)));
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-
+        Self::check(syscalls)?;
         let named = |words: &[Located<String>], group: &Group, call: &Call| {
             words.iter().any(|word| stands_for(&word.value, group, call))
         };
@@ -80,8 +70,23 @@ impl Filter {
                 Rule::Do(refusal(group, call))
             }
         };
-        let rules = calls::all().filter_map(|(group, call)| Some((call.number(arch)?, rule(group, call)))).collect();
+        let rules = in_order(calls::all().filter_map(|(group, call)| Some((call.number(arch)?, rule(group, call)))));
         Ok(Self { arch, rules, otherwise: Action::Errno(ENOSYS) })
+    }
+
+    /// Whether [`Filter::from_policy`] would make a filter of these words.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn check(syscalls: &SystemCalls) -> Result<(), Vec<(Origin, String)>> {
+        let mut problems = Vec::new();
+        if syscalls.allow.is_empty() {
+            let problem = format!("syscalls.allow: is empty, and no program can run so; {DEFAULT:?} is the usual list");
+            problems.push((Origin::Default, problem));
+        }
+        problems.extend(syscalls.allow.iter().filter_map(|word| problem(word, "allow", never)));
+        problems.extend(syscalls.deny.iter().filter_map(|word| problem(word, "deny", essential)));
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
     /// The filter of the jail's own init, which does nothing any more but wait, reap, pass signals on and exit.
@@ -182,6 +187,22 @@ impl Filter {
         let (_, call) = calls::all().find(|(_, call)| call.name == name)?;
         Some(self.decide(self.arch.audit, call.number(self.arch)?, [0; 6]))
     }
+}
+
+/// The rules by number. A map is quickly made of what is in order, and the numbers are small: sorting them
+/// costs more of a start than all the rest of a filter.
+fn in_order(rules: impl Iterator<Item = (u32, Rule)>) -> BTreeMap<u32, Rule> {
+    let mut places: Vec<Option<(u32, Rule)>> = Vec::with_capacity(512);
+    for (number, rule) in rules {
+        let place = number as usize;
+        if places.len() <= place {
+            places.resize_with(place + 1, || None);
+        }
+        if let Some(free) = places.get_mut(place) {
+            *free = Some((number, rule));
+        }
+    }
+    places.into_iter().flatten().collect()
 }
 
 /// Whether a word means this call: by its name, by its group's, or as a part of `@default`.

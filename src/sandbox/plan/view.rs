@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, describe_errno};
-use crate::host::{Files, Found, Host, Kind};
-use crate::policy::{Access, Located, Origin, Policy, Workspace};
+use crate::host::{Files, Found, Host, Kind, Known};
+use crate::policy::{Access, Located, Origin, Policy, ViewEntry, Workspace};
 
 /// One part of the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,10 +66,10 @@ impl View {
     /// A source is missing, or a destination would have to be made inside the host's tree.
     pub(crate) fn new(policy: &Policy, host: &Host, workspace: Option<&Located<PathBuf>>) -> Result<Self, Error> {
         let mut parts = Vec::new();
+        let mut known = Known::default();
         for entry in &policy.view {
             let Located { value: entry, origin } = entry;
-            if let Some(shows) = resolve(&host.files, &entry.source, &entry.dest, entry.access, entry.optional, origin)?
-            {
+            if let Some(shows) = resolve(&host.files, &mut known, entry, origin)? {
                 parts.push(Part { dest: entry.dest.clone(), shows, origin: origin.clone() });
             }
         }
@@ -106,7 +107,7 @@ impl View {
 
     /// The innermost part that `path` lies in or is.
     fn part_of(&self, path: &Path) -> Option<&Part> {
-        self.parts.iter().filter(|part| path.starts_with(&part.dest)).max_by_key(|part| part.dest.as_os_str().len())
+        self.parts.iter().filter(|part| lies_in(path, &part.dest)).max_by_key(|part| part.dest.as_os_str().len())
     }
 
     /// Whether `path` has to be made on a file system of ours before something can be put there; false
@@ -239,6 +240,11 @@ pub(crate) enum Inside {
     Other,
 }
 
+/// `Path::starts_with` for what it is asked most, paths that have nothing in common: bytes first.
+fn lies_in(path: &Path, dir: &Path) -> bool {
+    path.as_os_str().as_bytes().starts_with(dir.as_os_str().as_bytes()) && path.starts_with(dir)
+}
+
 fn components(path: &Path) -> Vec<OsString> {
     path.components()
         .filter_map(|component| match component {
@@ -257,22 +263,16 @@ fn own_dirs(parts: &[Part]) -> BTreeMap<PathBuf, ()> {
     own.chain(above).chain(mounted).map(|dir| (dir, ())).collect()
 }
 
-fn resolve(
-    files: &Files,
-    source: &Path,
-    dest: &Path,
-    access: Access,
-    optional: bool,
-    origin: &Origin,
-) -> Result<Option<Shows>, Error> {
-    match files.look(source) {
-        Ok(Kind::Link(target)) if source == dest => return Ok(Some(Shows::Link { target })),
-        Err(error) if optional && error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
-        Ok(_) | Err(_) => {}
-    }
-    let found = find(files, source, origin)?;
+fn resolve(files: &Files, known: &mut Known, entry: &ViewEntry, origin: &Origin) -> Result<Option<Shows>, Error> {
+    let ViewEntry { source, dest, access, optional } = entry;
+    let found = match files.at(known, source) {
+        Ok(Found { kind: Kind::Link(target), .. }) if source == dest => return Ok(Some(Shows::Link { target })),
+        Err(error) if *optional && error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+        Ok(found) if !matches!(found.kind, Kind::Link(_)) => found,
+        Ok(_) | Err(_) => find(files, source, origin)?,
+    };
     let callers = !SYSTEM_TREES.iter().any(|tree| found.path.starts_with(tree));
-    Ok(Some(Shows::Bind { found, access, callers }))
+    Ok(Some(Shows::Bind { found, access: *access, callers }))
 }
 
 fn find(files: &Files, source: &Path, origin: &Origin) -> Result<Found, Error> {

@@ -9,14 +9,18 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, ErrorKind, describe};
-use crate::host::{CgroupVersion, Controller};
+use crate::host::{CgroupVersion, Controller, text};
 use crate::sandbox::plan::cgroup::Groups;
+
+/// How often a process looks for what others left.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// The groups of a run that exist. Dropping it removes them.
 #[derive(Debug)]
@@ -81,12 +85,12 @@ impl Guard {
     }
 
     fn number(&self, controller: Controller, file: &str) -> Option<u64> {
-        fs::read_to_string(self.groups.dir(controller)?.join(file)).ok()?.trim().parse().ok()
+        text(self.groups.dir(controller)?.join(file)).ok()?.trim().parse().ok()
     }
 
     /// A value of a "key value" file.
     fn field(&self, controller: Controller, file: &str, key: &str) -> Option<u64> {
-        let text = fs::read_to_string(self.groups.dir(controller)?.join(file)).ok()?;
+        let text = text(self.groups.dir(controller)?.join(file)).ok()?;
         text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
     }
 
@@ -223,14 +227,27 @@ pub(super) fn name(pid: u32, started: u64, number: u32) -> String {
 
 /// Removes groups beside `groups` whose supervisor is gone. Its jails died with it; only the empty
 /// directories are left, and one that is not empty (a live supervisor in another PID namespace) stays.
+///
+/// Once a second at most: it looks at every run beside ours, and a program that starts many would do so for
+/// each of them.
 pub(super) fn sweep(groups: &Groups) {
-    for home in groups.unique().into_iter().filter_map(Path::parent) {
-        let Ok(entries) = fs::read_dir(home) else { continue };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let dead = name.to_str().and_then(owner).is_some_and(|(pid, started)| start_time(pid) != Some(started));
-            // What cannot be removed is in use, or another's who was faster.
-            if dead && fs::remove_dir(entry.path()).is_err() {}
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    {
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < SWEEP) {
+            return;
+        }
+        *last = Some(Instant::now());
+    }
+    let homes: Vec<&Path> = groups.unique().into_iter().filter_map(Path::parent).collect();
+    // A run's first group is the last to be removed: whoever left others left this one too.
+    let Some(Ok(entries)) = homes.first().map(fs::read_dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let dead = name.to_str().and_then(owner).is_some_and(|(pid, started)| start_time(pid) != Some(started));
+        // The first goes last here too. What cannot be removed is in use, or another's who was faster.
+        for home in homes.iter().rev().filter(|_| dead) {
+            if fs::remove_dir(home.join(&name)).is_err() {}
         }
     }
 }
@@ -245,7 +262,7 @@ fn owner(name: &str) -> Option<(u32, u64)> {
 
 /// When a process was started, in clock ticks after boot: field 22 of /proc/PID/stat.
 pub(super) fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = text(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 

@@ -120,7 +120,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     }
     let ends = Ends { setup, status, tie, stdin, stdout, stderr };
 
-    let mut id_map: Option<OwnedFd> = None;
+    let mut id_map: Option<(OwnedFd, Process)> = None;
     let mut process: Option<Process> = None;
     let mut unmapped = Vec::new();
     let before = Instant::now();
@@ -141,7 +141,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
             }
             HostOp::MakeIdMap { to_uid, to_gid } => id_map = Some(make_id_map(*to_uid, *to_gid)?),
             HostOp::MapTree { source, attrs, slot, plain_if_unsupported } => {
-                let Some(userns) = &id_map else {
+                let Some((userns, _)) = &id_map else {
                     return Err(Error::new(ErrorKind::Internal, "a tree is mapped before the map is made"));
                 };
                 let (tree, mapped) = map_tree(source, *attrs, userns.as_fd(), *plain_if_unsupported)?;
@@ -205,7 +205,9 @@ fn clone_refused(errno: Errno) -> Error {
 
 /// A user namespace that maps its id 0 to `uid` and `gid`: the form in which mount_setattr(2) takes an id
 /// map. A process lives in it only until we have a descriptor of it.
-fn make_id_map(uid: u32, gid: u32) -> Result<OwnedFd, Error> {
+///
+/// The process has been killed when this returns. Whoever drops it waits for it: later, for it takes its time.
+fn make_id_map(uid: u32, gid: u32) -> Result<(OwnedFd, Process), Error> {
     let (wait, release) = pipe()?;
     let wait_raw = wait.as_raw_fd();
     let namespace = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
@@ -220,8 +222,8 @@ fn make_id_map(uid: u32, gid: u32) -> Result<OwnedFd, Error> {
         .and_then(|()| fs::File::open(format!("{proc}/ns/user")).map_err(|error| map_refused("ns/user", &error)));
     drop((release, wait));
     // Not left to the pipe: another thread's clone may hold a copy of our end for a moment yet.
-    drop(holder);
-    Ok(opened?.into())
+    holder.signal(libc::SIGKILL).map_err(|errno| failed("end the holder of a user namespace", errno))?;
+    Ok((opened?.into(), holder))
 }
 
 fn map_refused(file: &str, error: &std::io::Error) -> Error {

@@ -218,7 +218,8 @@ pub(super) fn launch(
         started,
     };
     if let Some(limit) = running.policy.limits.cpu_time.value {
-        running.next_cpu_check = Some(after_clone + running.earliest(limit.0 * 1000));
+        // Nothing is used up yet.
+        running.next_cpu_check = Some(after_clone + running.soonest(limit.0 * 1000));
     }
     while running.setup_pipe.is_some() && running.ended.is_none() {
         running.turn()?;
@@ -621,17 +622,17 @@ impl Running {
             self.end(Cause::CpuTime);
             return;
         }
-        self.next_cpu_check = Some(now + self.earliest(left));
+        self.next_cpu_check = Some(now + self.soonest(left));
     }
 
-    /// How long the tree needs at least to use so many microseconds of CPU time.
-    fn earliest(&self, left: u64) -> Duration {
-        // In thousandths of a CPU. The machine is only asked where no rate is in force.
-        let rate = self.policy.limits.cpus.value.filter(|_| self.plan.applies(Layer::CgroupCpu));
-        let machine = || std::thread::available_parallelism().map_or(1, usize::from) as u64 * 1000;
-        let most = rate.map_or_else(machine, |cpus| u64::from(cpus.0).max(1));
+    /// How soon so many microseconds of CPU time can be used up.
+    fn soonest(&self, left: u64) -> Duration {
+        let machine = u64::from(self.plan.cpus) * 1000;
+        let cpus = self.policy.limits.cpus.value.filter(|_| self.plan.applies(Layer::CgroupCpu));
+        let most = cpus.map_or(machine, |cpus| u64::from(cpus.0).clamp(1, machine));
         // A period of the CPU rate may be used up ahead of time: look a little earlier.
-        Duration::from_micros(left.saturating_mul(1000) / most * 9 / 10).max(CPU_TICK)
+        let earliest = Duration::from_micros(left.saturating_mul(1000) / most * 9 / 10);
+        earliest.max(CPU_TICK)
     }
 
     fn cpu_us(&self) -> Option<u64> {

@@ -24,7 +24,7 @@ use nix::sys::stat::fstatat;
 
 /// Above this many, a start waits. The kernel takes them down in batches and the last stage of a batch is not
 /// seen, nor what other threads are just ending: 64 are not passed.
-const MOST: usize = 24;
+const MOST: usize = 48;
 
 /// How often they are looked at meanwhile, and for how long: a start that waits for ever is worse.
 const LOOK: Duration = Duration::from_micros(500);

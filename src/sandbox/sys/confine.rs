@@ -1,7 +1,7 @@
 //! Confinement: capabilities(7), landlock(7), seccomp(2), prctl(2).
 //!
 //! For: what the child does to itself before exec.
-//! Runs in: the child; [`landlock_abi`] also in the supervisor.
+//! Runs in: the child; [`landlock_abi`] and [`last_capability`] also in the supervisor.
 
 use super::fd::{Fd, drop_result};
 use super::raw::{call, int, to_int, word};
@@ -47,6 +47,17 @@ pub(crate) fn drop_bounding(capability: u32) -> Result<()> {
 /// PR_CAPBSET_READ of one capability.
 pub(crate) fn in_bounding(capability: u32) -> Result<bool> {
     prctl(libc::PR_CAPBSET_READ, [word(u64::from(capability)), 0, 0, 0]).map(|value| value == 1)
+}
+
+/// The highest capability that this kernel knows: it refuses to speak of others (EINVAL). Supervisor.
+pub(crate) fn last_capability() -> u32 {
+    const NEWEST: u32 = 40; // CAP_CHECKPOINT_RESTORE, Linux 5.9
+    let is_known = |capability: u32| in_bounding(capability).is_ok();
+    if is_known(NEWEST) {
+        (NEWEST..64).take_while(|capability| is_known(*capability)).last().unwrap_or(NEWEST)
+    } else {
+        (0..NEWEST).rev().find(|capability| is_known(*capability)).unwrap_or(0)
+    }
 }
 
 #[repr(C)]
