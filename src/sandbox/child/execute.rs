@@ -58,6 +58,14 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
             slots.set(Slot::MOUNT, mount::fsmount(context, attrs)?)?;
             fd::close(context)?;
         }
+        Op::NewOverlay { lower, upper, work } => {
+            let context = mount::fsopen(ZStr::literal(b"overlay\0"))?;
+            mount::fsconfig(context, ZStr::literal(b"lowerdir\0"), script.text(lower)?)?;
+            mount::fsconfig(context, ZStr::literal(b"upperdir\0"), script.text(upper)?)?;
+            mount::fsconfig(context, ZStr::literal(b"workdir\0"), script.text(work)?)?;
+            slots.set(Slot::MOUNT, mount::fsmount(context, mount::Attrs::NOSUID.and(mount::Attrs::NODEV))?)?;
+            fd::close(context)?;
+        }
         Op::AttachRoot => {
             let root = slots.get(Slot::ROOT)?;
             mount::attach(root, CWD, ZStr::literal(b"/\0"))?;
@@ -143,8 +151,8 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         }
         Op::Rlimit { resource, soft, hard } => process::set_rlimit(resource, soft, hard)?,
         Op::Stdio { slot, fd } => fd::dup_onto(slots.get(slot)?, fd)?,
-        Op::ResetSignals { ignored } => {
-            let mut left = ignored;
+        Op::ResetSignals { signals } => {
+            let mut left = signals;
             let mut signal: i32 = 1;
             while left != 0 {
                 if left & 1 == 1 {
@@ -169,6 +177,7 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         Op::SetFilter { of } => confine::set_filter(script.filter(of))?,
         Op::ExpectFiltered => expect(confine::unshare_nothing(), libc::EPERM)?,
         Op::ExpectNoInternet => expect(fd::internet_socket(), libc::EAFNOSUPPORT)?,
+        Op::ExpectListener => fd::close(confine::set_listener()?)?,
         Op::Exec => return Err(process::exec(script.exec)),
         Op::Reap => {
             init::reap(slots, state)?;

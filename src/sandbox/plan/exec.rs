@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, describe_errno};
 use crate::host::{Host, Kind};
 use crate::policy::{EnvVar, Policy};
 use crate::sandbox::Command;
@@ -31,7 +31,12 @@ pub(super) fn block(
 ) -> Result<ExecBlock, Error> {
     let env = environment(policy, host);
     let path = env.iter().find_map(|pair| pair.as_bytes().strip_prefix(b"PATH=").map(OsStr::from_bytes));
-    let program = program(host, view, command.program(), path.unwrap_or(OsStr::new(PATH)), cwd)?;
+    let program = if command.is_rehearsal() {
+        // Never executed, so it need not be there.
+        PathBuf::from("/")
+    } else {
+        program(host, view, command.program(), path.unwrap_or(OsStr::new(PATH)), cwd)?
+    };
     let argv = std::iter::once(command.program()).chain(command.arguments().iter().map(OsString::as_os_str));
     ExecBlock::new(program.as_os_str(), argv, env.iter().map(OsString::as_os_str))
         .ok_or_else(|| Error::new(ErrorKind::Usage, "an argument has a NUL byte in it"))
@@ -125,6 +130,9 @@ fn check(view: &View, full: &Path, name: &OsStr) -> Found {
         ),
         Inside::Dir => cannot(format!("{shown}: is a directory"), "name a program in it".to_owned()),
         Inside::Other => cannot(format!("{shown}: not a regular file"), "name a program".to_owned()),
+        Inside::Unknown(errno) => Found::Cannot(
+            Error::new(ErrorKind::NotExecutable, format!("{shown}: {}", describe_errno(errno))).with_errno(errno),
+        ),
         Inside::Missing => Found::Nothing,
     }
 }

@@ -17,7 +17,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, ErrorKind, describe};
 use crate::host::{CgroupVersion, Controller, text};
+use crate::sandbox::plan::HostOp;
 use crate::sandbox::plan::cgroup::Groups;
+use crate::sandbox::plan::op::Slot;
 
 /// How often a process looks for what others left.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -44,8 +46,32 @@ impl Guard {
         Self { groups, made: Vec::new(), watch: None }
     }
 
+    /// One of the steps that have to do with groups. A descriptor that the child joins by goes into its slot.
+    pub(super) fn carry_out(&mut self, op: &HostOp) -> Result<Option<(Slot, OwnedFd)>, Error> {
+        match op {
+            HostOp::JoinScope { scope } => scope.join()?,
+            HostOp::MoveSelf { dir } => move_self(dir)?,
+            HostOp::MakeGroup { dir } => self.make(dir)?,
+            HostOp::SetLimit { file, value, optional } => match write(file, value) {
+                Err(error) if *optional && error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(refused("write", file, &error)),
+                Ok(()) => {}
+            },
+            HostOp::OpenTasks { file, slot } => {
+                let tasks = fs::OpenOptions::new().write(true).open(file);
+                return Ok(Some((*slot, tasks.map_err(|error| refused("open", file, &error))?.into())));
+            }
+            HostOp::MakeIdMap { .. }
+            | HostOp::MapTree { .. }
+            | HostOp::Clone { .. }
+            | HostOp::WriteMaps { .. }
+            | HostOp::Release => return Err(Error::new(ErrorKind::Internal, "a step that is no group's")),
+        }
+        Ok(None)
+    }
+
     /// mkdir(2).
-    pub(super) fn make(&mut self, dir: &Path) -> Result<(), Error> {
+    fn make(&mut self, dir: &Path) -> Result<(), Error> {
         fs::create_dir(dir).map_err(|error| refused("make cgroup", dir, &error))?;
         self.made.push(dir.to_owned());
         Ok(())
@@ -146,6 +172,13 @@ impl Guard {
         self.field(Controller::Pids, "pids.events", "max")
     }
 
+    /// Bytes that the tree had read from and written to storage, all devices together. v2, where the io
+    /// controller is to be had.
+    pub(super) fn storage(&self) -> Option<(u64, u64)> {
+        let text = fs::read_to_string(self.groups.dir(Controller::Io)?.join("io.stat")).ok()?;
+        Some((io_stat(&text, "rbytes"), io_stat(&text, "wbytes")))
+    }
+
     /// Removes the groups, newest first.
     ///
     /// # Errors
@@ -165,6 +198,14 @@ impl Drop for Guard {
             self.made.clear();
         }
     }
+}
+
+/// Sums a key of io.stat, whose lines are `MAJOR:MINOR key=value …`. A device that saw nothing has no line, and
+/// one that is going away has no keys.
+fn io_stat(text: &str, key: &str) -> u64 {
+    let values =
+        text.split_whitespace().filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok());
+    values.fold(0, u64::saturating_add)
 }
 
 /// rmdir(2), again while the kernel still counts a process that has just died in it.
@@ -192,7 +233,7 @@ fn kill_v2(dir: &Path) {
 }
 
 /// Moves this process, with all its threads, into the v2 group `dir`.
-pub(super) fn move_self(dir: &Path) -> Result<(), Error> {
+fn move_self(dir: &Path) -> Result<(), Error> {
     match fs::create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(refused("make cgroup", dir, &error)),
         Ok(()) | Err(_) => {}
@@ -261,7 +302,7 @@ fn owner(name: &str) -> Option<(u32, u64)> {
 }
 
 /// When a process was started, in clock ticks after boot: field 22 of /proc/PID/stat.
-pub(super) fn start_time(pid: u32) -> Option<u64> {
+pub(in crate::sandbox) fn start_time(pid: u32) -> Option<u64> {
     let stat = text(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
@@ -276,6 +317,13 @@ mod tests {
         for other in ["jail-", "jail-1-2", "jail-1-2-3-4", "jail-a-2-3", "jailer-1-2-3", "user.slice"] {
             assert_eq!(owner(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn io_stat_adds_devices_up_and_bears_lines_without_keys() {
+        let text = "8:0 rbytes=4096 wbytes=512 rios=1 wios=1 dbytes=0 dios=0\n7:0 \n253:0 rbytes=1 wbytes=0 rios=1\n";
+        assert_eq!((io_stat(text, "rbytes"), io_stat(text, "wbytes")), (4097, 512));
+        assert_eq!(io_stat("", "rbytes"), 0);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use nix::sys::signal::{SigSet, Signal};
 
-use jail::{Error, Policy, Report, Sandbox};
+use jail::{Error, Policy, Report};
 
 use crate::args::{IoArgs, RunArgs};
 use crate::sink::Sink;
@@ -56,7 +56,7 @@ fn report(args: &RunArgs) -> Report {
 fn start(args: &RunArgs, policy: Policy) -> Result<Report, Error> {
     let command = overrides::command(&args.sandbox, &args.command)?;
     let command = overrides::connect(command, &args.io)?;
-    Ok(Sandbox::new(policy)?.run(&command))
+    Ok(overrides::sandbox(&args.sandbox, policy)?.run(&command))
 }
 
 /// Keeps the signals that end a run from ending us without a report, before and after the library takes them.
