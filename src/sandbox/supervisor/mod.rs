@@ -43,6 +43,7 @@ pub(super) use cgroup::start_time;
 use gate::News;
 use stream::{Buffer, Input, Output};
 use teardown::Network;
+pub(super) use teardown::wait_for_few;
 use usage::Samples;
 use verdict::Cause;
 
@@ -166,10 +167,6 @@ pub(super) fn launch(
         OutputMode::Capture => None,
         OutputMode::Inherit => Some((sink(dup(io::stdout()))?, sink(dup(io::stderr()))?)),
     };
-    let own_network = policy.net.value != Net::Host;
-    if own_network {
-        teardown::wait_for_few();
-    }
     let mut guard = cgroup::Guard::new(plan.groups.clone());
     let gate::Started { process, ends, unmapped, before_clone, after_clone } = gate::start(&plan, &mut guard)?;
     let keep = policy.output.keep.value.0;
@@ -188,7 +185,7 @@ pub(super) fn launch(
         },
         cloned: after_clone,
         unmapped,
-        _network: own_network.then(|| Network::of(process.pid)),
+        _network: (policy.net.value != Net::Host).then(|| Network::of(process.pid)),
         process: Some(process),
         guard,
         setup_pipe: Some(ends.setup),

@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 
-/// Above this many, a start waits. The kernel takes them down in batches and the last stage of a batch is not
+/// Above this many, a start waits. The kernel takes them down in batches, and the last stage of a batch is not
 /// seen, nor what other threads are just ending: 64 are not passed.
 const MOST: usize = 48;
 
@@ -63,7 +63,7 @@ impl Drop for Network {
 }
 
 /// Waits until there are few.
-pub(super) fn wait_for_few() {
+pub(in crate::sandbox) fn wait_for_few() {
     let deadline = Instant::now() + PATIENCE;
     while left() > MOST && Instant::now() < deadline {
         thread::sleep(LOOK);
