@@ -241,3 +241,9 @@ fn every_source_file_says_what_it_is_for_and_only_sys_is_unsafe() {
         assert!(name.starts_with("sandbox/sys/") || unsafe_code.count() == 0, "{name} has unsafe code");
     }
 }
+
+#[test]
+fn the_readmes_table_of_kernels_is_that_of_the_runs() {
+    let output = Command::new(root().join("scripts/kernels")).args(["--readme", "--check"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
