@@ -236,6 +236,9 @@ pub(crate) struct ProfileFlags {
     /// Do not ask systemd for a scope where the own cgroup cannot have groups with limits
     #[arg(long)]
     pub(crate) no_systemd: bool,
+    /// What keeps the program apart: full, or landlock, which does with less where user namespaces are forbidden
+    #[arg(long, value_name = "KIND", value_parser = ["full", "landlock"])]
+    pub(crate) isolation: Option<String>,
 }
 
 #[derive(Debug, Args)]

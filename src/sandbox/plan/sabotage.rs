@@ -43,6 +43,7 @@ pub(super) fn leave_out(
         HostOp::Clone { .. }
         | HostOp::MakeGroup { .. }
         | HostOp::JoinScope { .. }
+        | HostOp::MakeScratch { .. }
         | HostOp::MoveSelf { .. }
         | HostOp::MakeIdMap { .. }
         | HostOp::MapTree { .. }

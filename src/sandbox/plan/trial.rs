@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind};
 use crate::host::{GroupHome, Host};
-use crate::policy::{Layer, Net, Policy, Proc};
+use crate::policy::{Isolation, Layer, Net, Policy, Proc};
 use crate::sandbox::sys::mount::Attrs;
 use crate::sandbox::sys::process::{ExecBlock, Start};
 
 use super::cgroup::{self, Groups};
 use super::op::{FilterOf, Op, Slot};
+use super::own::OwnPlaces;
 use super::{CAP_SYS_ADMIN, HostOp, Lowering, Plan, Step, ids, landlock, limits, seccomp};
 
 /// What can be tried by itself.
@@ -71,7 +72,8 @@ impl Trial {
         let map =
             if own != 0 && thing != Thing::User { Some(ids::IdMap::new(host, std::process::id())?) } else { None };
         let unmapped = ids::IdMap { uid: host.uid, gid: host.gid, privileged: false };
-        let mut steps = Lowering::new(policy, host, map.unwrap_or(unmapped));
+        let places = OwnPlaces::on_a_root_of_its_own();
+        let mut steps = Lowering::new(policy, host, map.unwrap_or(unmapped), &places);
         match map {
             Some(_) => {
                 steps.enter(&[]);
@@ -118,13 +120,13 @@ impl Trial {
                     Op::DropBoundingSet { last: host.last_cap },
                     Op::DropCaps,
                     Op::NoNewPrivs,
-                    Op::ExpectNoPrivileges { probe: CAP_SYS_ADMIN },
+                    Op::ExpectNoPrivileges { probe: Some(CAP_SYS_ADMIN) },
                 ] {
                     steps.add(op);
                 }
             }
             Thing::Rlimits => {
-                for (op, _) in limits::lower(policy, &host.hard_limits, true) {
+                for (op, _) in limits::lower(policy, &host.hard_limits, Some(u64::from(policy.limits.pids.value))) {
                     steps.add(op);
                 }
             }
@@ -168,9 +170,10 @@ impl Trial {
             payload_filter: filter,
             exec,
             groups: Groups::default(),
+            isolation: Isolation::Full,
+            cpus: host.cpus,
             fates: BTreeMap::new(),
             kernel: host.kernel.clone(),
-            cpus: host.cpus,
             landlock_abi: host.landlock.unwrap_or(0),
         };
         let start = if host.clone3 { Start::Clone3 } else { Start::Clone };

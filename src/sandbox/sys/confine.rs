@@ -28,6 +28,11 @@ pub(crate) fn no_new_privs() -> Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, [1, 0, 0, 0]).map(drop_result)
 }
 
+/// PR_SET_CHILD_SUBREAPER: descendants that lose their parent become children of this process.
+pub(crate) fn become_reaper() -> Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, [1, 0, 0, 0]).map(drop_result)
+}
+
 /// PR_GET_NO_NEW_PRIVS.
 pub(crate) fn has_no_new_privs() -> Result<bool> {
     prctl(libc::PR_GET_NO_NEW_PRIVS, [0; 4]).map(|value| value == 1)
