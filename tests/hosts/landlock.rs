@@ -558,6 +558,22 @@ fn landlock_net_1_no_internet_socket_and_nothing_of_interfaces() {
 }
 
 #[test]
+fn landlock_sc_7_only_known_socket_families_exist_and_fewer() {
+    let families = ["unix", "inet", "netlink", "packet", "alg", "vsock"].map(|family| format!("socket {family} 3 0"));
+    let words = || std::iter::once("batch").chain(families.iter().map(String::as_str));
+    let answers = |run: &Run| -> Vec<String> {
+        run.answer().lines().map(|line| line.rsplit_once(": ").unwrap().1.to_owned()).collect()
+    };
+    let none = answers(&without_namespaces().probe(words()));
+    assert_eq!(none, ["errno EAFNOSUPPORT"; 6]);
+
+    let host = answers(&without_namespaces().args(["--net", "host"]).probe(words()));
+    // A raw internet socket is no plain one.
+    let expected = ["errno EAFNOSUPPORT", "errno EPERM", "ok"].into_iter().chain(["errno EAFNOSUPPORT"; 3]);
+    assert_eq!(host, expected.collect::<Vec<_>>());
+}
+
+#[test]
 fn landlock_net_3_no_unix_socket_of_the_host_is_reached() {
     let jail = without_namespaces();
     let path = jail.beside("socket");

@@ -156,7 +156,7 @@ pub(super) struct Lowering<'a> {
     policy: &'a Policy,
     host: &'a Host,
     map: ids::IdMap,
-    own: &'a OwnPlaces,
+    own: OwnPlaces,
     arena: Vec<u8>,
     init: Vec<Step<Op>>,
     payload: Vec<Step<Op>>,
@@ -208,7 +208,7 @@ impl Plan {
         }
         let exec = exec::block(policy, host, &view, command, &cwd, &own)?;
 
-        let mut plan = Lowering::new(policy, host, map, &own);
+        let mut plan = Lowering::new(policy, host, map, own.clone());
         let cgroup_steps = {
             let mut slots = Vec::new();
             for _ in groups.join_files() {
@@ -440,7 +440,7 @@ fn cgroup_detail(host: &Host, layer: Layer) -> String {
 }
 
 impl<'a> Lowering<'a> {
-    const fn new(policy: &'a Policy, host: &'a Host, map: ids::IdMap, own: &'a OwnPlaces) -> Self {
+    const fn new(policy: &'a Policy, host: &'a Host, map: ids::IdMap, own: OwnPlaces) -> Self {
         Self {
             policy,
             host,

@@ -27,7 +27,7 @@ pub(super) struct OwnPlaces {
 }
 
 impl OwnPlaces {
-    pub(super) fn on_a_root_of_its_own() -> Self {
+    pub(super) fn on_our_root() -> Self {
         Self { dir: "/".into(), home: view::HOME.into(), temporary: "/tmp".into(), decoy: view::DECOY.into() }
     }
 
@@ -35,7 +35,7 @@ impl OwnPlaces {
     /// Without namespaces: the caller is root, Landlock is too old, or there is no directory for temporary files.
     pub(super) fn new(isolation: Isolation, host: &Host, run: &RunName) -> Result<Self, Error> {
         if isolation == Isolation::Full {
-            return Ok(Self::on_a_root_of_its_own());
+            return Ok(Self::on_our_root());
         }
         possible(host)?;
         let parent = match host.caller.env.get(OsStr::new("TMPDIR")) {

@@ -78,21 +78,6 @@ impl Filter {
         Ok(Self { arch, rules, otherwise: Action::Errno(ENOSYS) })
     }
 
-    /// Whether [`Filter::from_policy`] would make a filter of these words.
-    ///
-    /// # Errors
-    /// As there.
-    pub(crate) fn check(syscalls: &SystemCalls) -> Result<(), Vec<(Origin, String)>> {
-        let mut problems = Vec::new();
-        if syscalls.allow.is_empty() {
-            let problem = format!("syscalls.allow: is empty, and no program can run so; {DEFAULT:?} is the usual list");
-            problems.push((Origin::Default, problem));
-        }
-        problems.extend(syscalls.allow.iter().filter_map(|word| problem(word, "allow", never)));
-        problems.extend(syscalls.deny.iter().filter_map(|word| problem(word, "deny", essential)));
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
-    }
-
     /// The same for a program that is in the host's namespaces, where more stands between it and the caller's other
     /// processes and files than Landlock knows of.
     pub(crate) fn in_the_hosts_namespaces(mut self, syscalls: &SystemCalls, net: Net) -> Self {
@@ -113,6 +98,21 @@ impl Filter {
     pub(crate) fn named_for_the_host(syscalls: &SystemCalls) -> Vec<&str> {
         let words = syscalls.allow.iter().map(|word| word.value.as_str());
         words.filter(|word| arguments::BY_NAME_ONLY.contains(word)).collect()
+    }
+
+    /// Whether [`Filter::from_policy`] would make a filter of these words.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn check(syscalls: &SystemCalls) -> Result<(), Vec<(Origin, String)>> {
+        let mut problems = Vec::new();
+        if syscalls.allow.is_empty() {
+            let problem = format!("syscalls.allow: is empty, and no program can run so; {DEFAULT:?} is the usual list");
+            problems.push((Origin::Default, problem));
+        }
+        problems.extend(syscalls.allow.iter().filter_map(|word| problem(word, "allow", never)));
+        problems.extend(syscalls.deny.iter().filter_map(|word| problem(word, "deny", essential)));
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
     /// The filter of the jail's own init, which does nothing any more but wait, reap, pass signals on and exit.
@@ -166,6 +166,12 @@ impl Filter {
             None if self.is_foreign(number) => Action::KillProcess,
             None => self.otherwise,
         }
+    }
+
+    /// What happens to a call of this machine's, with arguments that are all zero.
+    #[cfg(test)]
+    pub(crate) fn decide_native(&self, number: u32) -> Action {
+        self.decide(self.arch.audit, number, [0; 6])
     }
 
     #[cfg(test)]
