@@ -12,6 +12,7 @@ mod render;
 mod sink;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use args::Subcommand;
 
@@ -19,8 +20,9 @@ use args::Subcommand;
 const FAILED: u8 = 125;
 
 fn main() -> ExitCode {
+    let began = Instant::now();
     let code = match args::parse(std::env::args_os().collect()) {
-        Ok(Subcommand::Run(args)) => cmd::run::run(&args),
+        Ok(Subcommand::Run(args)) => cmd::run::run(&args, began),
         Ok(Subcommand::Plan(args)) => cmd::plan::plan(&args),
         Ok(Subcommand::Profile(args)) => cmd::profile::profile(&args),
         // --help and --version come this way too.

@@ -4,7 +4,7 @@
 //! Not for: order (the plan's) or words (the supervisor's).
 //! Runs in: init and the payload.
 
-use crate::sandbox::child::{Next, Script, Slots, close_all_but, init};
+use crate::sandbox::child::{Next, Script, Slots, close_all_but, init, record};
 use crate::sandbox::plan::op::{Op, Slot, Text};
 use crate::sandbox::sys::fd::{self, CWD, Fd};
 use crate::sandbox::sys::{Errno, Result, ZStr, confine, mount, process};
@@ -169,6 +169,11 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         Op::SetFilter { of } => confine::set_filter(script.filter(of))?,
         Op::ExpectFiltered => expect(confine::unshare_nothing(), libc::EPERM)?,
         Op::ExpectNoInternet => expect(fd::internet_socket(), libc::EAFNOSUPPORT)?,
+        Op::Stamp { moment } => state.stamp(moment, process::clock_us()?),
+        Op::SendStamps => {
+            // One write, so that the supervisor is woken once.
+            fd::write(slots.get(Slot::SETUP)?, record::stamps(state.stamps).as_flattened())?;
+        }
         Op::Exec => return Err(process::exec(script.exec)),
         Op::Reap => {
             init::reap(slots, state)?;

@@ -58,6 +58,21 @@ pub(crate) enum FilterOf {
     Payload,
 }
 
+/// A moment that the child takes down for the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// Init has joined its group and has its ids.
+    Entered,
+    /// The root is built and entered.
+    Rooted,
+    /// The payload is confined but for its filter.
+    Confined,
+}
+
+impl Moment {
+    pub(crate) const ALL: [Self; 3] = [Self::Entered, Self::Rooted, Self::Confined];
+}
+
 /// One thing that the child does. The order of the variants is about the order of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Op {
@@ -233,6 +248,12 @@ pub(crate) enum Op {
     ExpectFiltered,
     /// Demand that no internet socket can be made.
     ExpectNoInternet,
+    /// Take the time.
+    Stamp {
+        moment: Moment,
+    },
+    /// Tell the supervisor the times that were taken.
+    SendStamps,
     /// Run the program.
     Exec,
     /// Reap until the payload ends, forward signals, end with the supervisor.

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::op::{FilterOf, Op, Slot, Text};
+use super::op::{FilterOf, Moment, Op, Slot, Text};
 use super::{Fate, HostOp, Plan, limits};
 use crate::policy::{Layer, Origin};
 use crate::sandbox::child::record::Role;
@@ -139,6 +139,12 @@ impl Plan {
                 format!("filter for {name} ({} instructions)", filter.len())
             }
             Op::ExpectFiltered => "expect the filter to deny unshare".to_owned(),
+            Op::Stamp { moment } => match moment {
+                Moment::Entered => "take the time: entered".to_owned(),
+                Moment::Rooted => "take the time: root entered".to_owned(),
+                Moment::Confined => "take the time: confined".to_owned(),
+            },
+            Op::SendStamps => "send the times".to_owned(),
             Op::Exec => format!("exec {}", self.exec.path().display()),
             Op::Reap => "reap, forward signals, end with the payload".to_owned(),
         }

@@ -224,6 +224,8 @@ fn texts(op: Op) -> Vec<Text> {
         | Op::ExpectNoPrivileges { .. }
         | Op::SetFilter { .. }
         | Op::ExpectFiltered
+        | Op::Stamp { .. }
+        | Op::SendStamps
         | Op::Exec
         | Op::Reap => Vec::new(),
     }

@@ -32,9 +32,9 @@ use crate::error::{Error, ErrorKind, describe_errno};
 use crate::policy::{Layer, OnOverflow, Policy};
 use crate::report::{Report, Setup, rfc3339};
 use crate::sandbox::child::record::{self, Record, Role};
-use crate::sandbox::plan::op::Op;
+use crate::sandbox::plan::op::{Moment, Op};
 use crate::sandbox::plan::{Plan, RunName};
-use crate::sandbox::sys::process::Process;
+use crate::sandbox::sys::process::{self, Process};
 use crate::sandbox::{Command, OutputMode, Stdin};
 
 use gate::News;
@@ -67,7 +67,8 @@ pub struct Running {
     started_at: String,
     started: Instant,
     setup: Setup,
-    cloned: Instant,
+    /// The child's last moment, on its clock.
+    last_stamp: u32,
     unmapped: Vec<String>,
     /// `None` once it is reaped.
     process: Option<Process>,
@@ -153,7 +154,9 @@ pub(super) fn launch(
     } else {
         None
     };
+    let sweep = Instant::now();
     cgroup::sweep(&plan.groups);
+    let sweep = sweep.elapsed();
     let (bytes, from) = stdin(command)?;
     // Before any descriptor is made: with the caller's stdout closed, one of ours would get its number.
     let sinks = match command.output_mode() {
@@ -161,7 +164,9 @@ pub(super) fn launch(
         OutputMode::Inherit => Some((sink(dup(io::stdout()))?, sink(dup(io::stderr()))?)),
     };
     let mut guard = cgroup::Guard::new(plan.groups.clone());
-    let gate::Started { process, ends, unmapped, before_clone, after_clone } = gate::start(&plan, &mut guard)?;
+    let gate::Started { process, ends, unmapped, cgroup, before_clone, after_clone, cloned_us } =
+        gate::start(&plan, &mut guard)?;
+    let cgroup_us = micros(sweep + cgroup);
     let keep = policy.output.keep.value.0;
     let (stdout, stderr) = match sinks {
         None => (Output::keep(ends.stdout, keep), Output::keep(ends.stderr, keep)),
@@ -172,11 +177,12 @@ pub(super) fn launch(
     let mut running = Running {
         setup: Setup {
             plan_us,
-            prepare_us: micros(before_clone - started).saturating_sub(plan_us),
+            cgroup_us,
+            prepare_us: micros(before_clone - started).saturating_sub(plan_us + cgroup_us),
             clone_us: micros(after_clone - before_clone),
             ..Setup::default()
         },
-        cloned: after_clone,
+        last_stamp: cloned_us,
         unmapped,
         process: Some(process),
         guard,
@@ -480,18 +486,31 @@ impl Running {
         let Some(pipe) = &self.setup_pipe else { return Ok(()) };
         let failed = match gate::news(pipe)? {
             News::None => return Ok(()),
+            News::Record(Record::Stamp { moment, at }) => {
+                let passed = Some(u64::from(at.wrapping_sub(self.last_stamp)));
+                self.last_stamp = at;
+                match moment {
+                    Moment::Entered => self.setup.gate_us = passed,
+                    Moment::Rooted => self.setup.root_us = passed,
+                    Moment::Confined => self.setup.confinement_us = passed,
+                }
+                // There are three, and what may follow is read at once: after init's end nothing else reads it.
+                return self.read_setup();
+            }
             // Init closes its end when it is shut in, the payload by its exec. It is also what is left when
             // both are killed on the way: then init has ended as well.
             News::End => {
                 self.ran = !self.killed && self.init_lives();
+                let now = process::clock_us().map_err(|errno| refused("read the clock", Errno::from_raw(errno.0)))?;
+                let sent = self.setup.confinement_us.is_some();
+                self.setup.exec_us = sent.then(|| u64::from(now.wrapping_sub(self.last_stamp)));
                 None
             }
-            News::Failed(Record::Failed { role, step, errno }) => Some(self.explain(role, step, errno)),
-            News::Failed(Record::Ended { .. }) => {
+            News::Record(Record::Failed { role, step, errno }) => Some(self.explain(role, step, errno)),
+            News::Record(Record::Ended { .. }) => {
                 Some(Error::new(ErrorKind::Internal, "init reported an end where set-up records belong"))
             }
         };
-        self.setup.child_us = micros(self.cloned.elapsed());
         self.setup_pipe = None;
         if failed.is_some() {
             self.failure = failed;
