@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(&sandbox, &command, deadline))).collect();
         workers
             .into_iter()
-            .map(|worker| worker.join().map_err(|_| "a thread panicked".to_owned())?)
+            .map(|worker| worker.join().map_err(|_panic| "a thread panicked".to_owned())?)
             .sum::<Result<u32, _>>()
     })?;
     let rate = f64::from(runs) / began.elapsed().as_secs_f64();

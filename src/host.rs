@@ -16,7 +16,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, ErrorKind, describe, describe_errno};
-use crate::sandbox::{landlock_abi, last_capability};
+use crate::sandbox::{has_clone3, landlock_abi, last_capability};
+use crate::systemd::Scope;
 
 /// Facts about this machine and this caller. Probe it once and keep it: it says nothing about a run.
 #[derive(Debug, Clone)]
@@ -26,19 +27,26 @@ pub(crate) struct Host {
     /// Effective ids of the caller.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// The caller is the host's root, under whatever id its user namespace shows that.
+    pub(crate) is_root: bool,
     /// Landlock ABI, or the errno that says why there is none.
     pub(crate) landlock: Result<u32, i32>,
+    /// Whether clone3(2) is there; a container's filter may hide it.
+    pub(crate) clone3: bool,
     /// Highest capability of this kernel.
     pub(crate) last_cap: u32,
     /// Signals that the caller ignores, bit 0 for signal 1; a program must not inherit that.
     pub(crate) ignored_signals: u64,
     /// Where a group with this controller can be made, or why not.
-    pub(crate) cgroups: BTreeMap<Controller, Result<GroupHome, String>>,
+    pub(crate) cgroups: GroupHomes,
+    /// The systemd scope that those places lie in, where it has to be asked for first.
+    pub(crate) scope: Option<Scope>,
     /// CPUs that this process may run on.
     pub(crate) cpus: u32,
     /// There is swap in use, so that a limit on memory alone would not hold.
     pub(crate) swap: bool,
-    /// First of the unprivileged ids that a root caller's jails may have, and how many there are.
+    /// First of the unprivileged ids that a root caller's jails may have, and how many there are: none where root
+    /// is the only id of its user namespace.
     pub(crate) jail_ids: (u32, u32),
     /// Hard limits of the caller, by RLIMIT_* number; a child cannot go above.
     pub(crate) hard_limits: BTreeMap<u32, u64>,
@@ -61,12 +69,14 @@ pub(crate) enum Controller {
     Memory,
     Pids,
     Cpu,
-    /// CPU accounting; part of `cpu` in v2.
+    /// CPU accounting; in v2 every group has it, without a controller.
     Cpuacct,
+    /// Bytes from and to storage; v2 alone, and never asked for.
+    Io,
 }
 
 impl Controller {
-    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Pids, Self::Cpu, Self::Cpuacct];
+    pub(crate) const ALL: [Self; 5] = [Self::Memory, Self::Pids, Self::Cpu, Self::Cpuacct, Self::Io];
 
     /// The name in mount options and in `cgroup.controllers`.
     pub(crate) const fn name(self) -> &'static str {
@@ -75,6 +85,7 @@ impl Controller {
             Self::Pids => "pids",
             Self::Cpu => "cpu",
             Self::Cpuacct => "cpuacct",
+            Self::Io => "io",
         }
     }
 }
@@ -89,6 +100,9 @@ pub(crate) struct GroupHome {
     /// v2: this process is the only one in the group and has to go to [`LEAF`] first.
     pub(crate) make_room: bool,
 }
+
+/// The place for each controller, or why there is none.
+pub(crate) type GroupHomes = BTreeMap<Controller, Result<GroupHome, String>>;
 
 /// Where this process goes when it alone keeps the own group from having children with controllers.
 pub(crate) const LEAF: &str = "jail-leaf";
@@ -234,10 +248,14 @@ impl Host {
             kernel: kernel.release().to_string_lossy().into_owned(),
             uid,
             gid,
+            // It belongs to the host's root; an id that is not mapped shows as another.
+            is_root: fs::metadata("/proc/sys").map_or(uid == 0, |data| data.uid() == uid),
             landlock: landlock_abi(),
+            clone3: has_clone3(),
             last_cap: last_capability(),
             ignored_signals: u64::from_str_radix(field("SigIgn"), 16).unwrap_or(0),
             cgroups: cgroups(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup").unwrap_or_default()),
+            scope: None,
             cpus: cpus(),
             swap: nix::sys::sysinfo::sysinfo().is_ok_and(|info| info.swap_total() > 0),
             // Of a root caller's jails alone.
@@ -246,6 +264,36 @@ impl Host {
             caller: Caller { cwd, homes: homes(uid, env.get(OsStr::new("HOME"))), env },
             files: Files::Real,
         })
+    }
+}
+
+impl Host {
+    /// The same host, with groups in a scope of systemd's where the own group lacks what that would have.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub(crate) fn with_systemd_scope(mut self) -> Result<Self, Error> {
+        let lacks = |homes: &GroupHomes| {
+            // Io is a figure and no layer: not worth a move.
+            homes.iter().filter(|(controller, home)| **controller != Controller::Io && home.is_err()).count()
+        };
+        let (mountinfo, cgroup) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup").unwrap_or_default());
+        if lacks(&self.cgroups) == 0 {
+            return Ok(self);
+        }
+        match in_scope(&mountinfo, &cgroup, self.uid) {
+            Ok((scope, homes)) if lacks(&homes) < lacks(&self.cgroups) => {
+                self.cgroups = homes;
+                self.scope = Some(scope);
+            }
+            Ok(_no_better) => {}
+            Err(why) => {
+                for reason in self.cgroups.values_mut().filter_map(|home| home.as_mut().err()) {
+                    *reason = format!("{reason}; {why}");
+                }
+            }
+        }
+        Ok(self)
     }
 }
 
@@ -320,19 +368,20 @@ fn jail_ids(uid_map: &str) -> (u32, u32) {
         if inside <= BASE && BASE.saturating_add(COUNT) <= inside.saturating_add(count) {
             return (BASE, COUNT);
         }
-        let ids = count.min(1024);
+        // Never 0, whatever it is on the host.
+        let ids = count.saturating_sub(u32::from(inside == 0)).min(1024);
         if ids > best.1 {
-            best = (inside.saturating_add(count - ids).max(1), ids);
+            best = (inside.saturating_add(count - ids), ids);
         }
     }
     best
 }
 
 /// Where groups can be made: `mountinfo` and `cgroup` are the texts of /proc/self/…
-fn cgroups(mountinfo: &str, cgroup: &str) -> BTreeMap<Controller, Result<GroupHome, String>> {
+fn cgroups(mountinfo: &str, cgroup: &str) -> GroupHomes {
     let mounts: Vec<CgroupMount<'_>> = mountinfo.lines().filter_map(CgroupMount::parse).collect();
     let unified = mounts.iter().find(|mount| mount.version == CgroupVersion::V2);
-    let mut homes: BTreeMap<Controller, Result<GroupHome, String>> = Controller::ALL
+    let mut homes: GroupHomes = Controller::ALL
         .into_iter()
         .map(|controller| {
             let v1 = mounts.iter().find(|mount| mount.version == CgroupVersion::V1 && mount.has(controller));
@@ -344,9 +393,7 @@ fn cgroups(mountinfo: &str, cgroup: &str) -> BTreeMap<Controller, Result<GroupHo
             (controller, home)
         })
         .collect();
-    let has = |homes: &BTreeMap<_, Result<GroupHome, String>>, version| {
-        homes.values().flatten().any(|home| home.version == version)
-    };
+    let has = |homes: &GroupHomes, version| homes.values().flatten().any(|home| home.version == version);
     if has(&homes, CgroupVersion::V1) && has(&homes, CgroupVersion::V2) {
         // A run joins its v1 groups and is born into its v2 group, never both.
         for home in homes.values_mut().filter(|home| matches!(home, Ok(home) if home.version == CgroupVersion::V2)) {
@@ -354,6 +401,32 @@ fn cgroups(mountinfo: &str, cgroup: &str) -> BTreeMap<Controller, Result<GroupHo
         }
     }
     homes
+}
+
+/// The scope that systemd would give this process, and the places in it.
+fn in_scope(mountinfo: &str, cgroup: &str, uid: u32) -> Result<(Scope, GroupHomes), String> {
+    let mounts: Vec<CgroupMount<'_>> = mountinfo.lines().filter_map(CgroupMount::parse).collect();
+    let unified = mounts.iter().find(|mount| mount.version == CgroupVersion::V2 && mount.root == "/");
+    let (Some(unified), Some(own)) = (unified, own_group(cgroup, None)) else {
+        return Err("systemd hands over no group without cgroup v2".to_owned());
+    };
+    let root = Path::new(&unified.point);
+    let (scope, controllers) = Scope::foresee(root, own, uid)?;
+    let dir = scope.dir(root);
+    let homes = Controller::ALL.into_iter().map(|controller| {
+        let has = controllers.split_whitespace().any(|name| name == controller.name());
+        let home = if controller == Controller::Cpuacct {
+            Ok(GroupHome { version: CgroupVersion::V2, dir: dir.clone(), enable: Vec::new(), make_room: false })
+        } else if has {
+            let enable = vec![controller];
+            Ok(GroupHome { version: CgroupVersion::V2, dir: dir.clone(), enable, make_room: true })
+        } else {
+            Err(format!("systemd has no {} controller to hand over", controller.name()))
+        };
+        (controller, home)
+    });
+    let homes = homes.collect();
+    Ok((scope, homes))
 }
 
 /// Space, tab, newline and backslash stand in octal in mountinfo.
@@ -433,8 +506,6 @@ fn v1_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
 }
 
 fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Result<GroupHome, String> {
-    // CPU accounting is a part of every v2 group with the cpu controller.
-    let wanted = if controller == Controller::Cpuacct { Controller::Cpu } else { controller };
     let dir = own_group(cgroup, None)
         .and_then(|path| mount.dir(path))
         .ok_or_else(|| format!("the own group is not below {}", mount.point))?;
@@ -442,13 +513,13 @@ fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
     let dir = if dir.ends_with(LEAF) { dir.parent().map(Path::to_owned).unwrap_or(dir) } else { dir };
     let dir = writable(dir, controller)?;
     let lists = |file: &str| {
-        fs::read_to_string(dir.join(file)).unwrap_or_default().split_whitespace().any(|word| word == wanted.name())
+        fs::read_to_string(dir.join(file)).unwrap_or_default().split_whitespace().any(|word| word == controller.name())
     };
-    if lists("cgroup.subtree_control") {
+    if controller == Controller::Cpuacct || lists("cgroup.subtree_control") {
         return Ok(GroupHome { version: CgroupVersion::V2, dir, enable: Vec::new(), make_room: false });
     }
     if !lists("cgroup.controllers") {
-        return Err(format!("{} has no {} controller", dir.display(), wanted.name()));
+        return Err(format!("{} has no {} controller", dir.display(), controller.name()));
     }
     // Only the root group may have both processes and controllers for its children (cgroups(7),
     // "no internal processes"); it is the one without a cgroup.type file.
@@ -459,13 +530,13 @@ fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
         return Err(format!(
             "{} has other processes in it, so its children get no {} controller",
             dir.display(),
-            wanted.name()
+            controller.name()
         ));
     }
     access(&dir.join("cgroup.subtree_control"), AccessFlags::W_OK).map_err(|errno| {
         format!("{}: {}", dir.join("cgroup.subtree_control").display(), describe_errno(errno as i32))
     })?;
-    Ok(GroupHome { version: CgroupVersion::V2, dir, enable: vec![wanted], make_room: alone && !is_root })
+    Ok(GroupHome { version: CgroupVersion::V2, dir, enable: vec![controller], make_room: alone && !is_root })
 }
 
 #[cfg(test)]
@@ -494,10 +565,21 @@ impl Host {
             kernel: "6.18.0".to_owned(),
             uid: 0,
             gid: 0,
+            is_root: true,
             landlock: Ok(7),
+            clone3: true,
             last_cap: 40,
             ignored_signals: 1 << (libc::SIGPIPE - 1),
-            cgroups: Controller::ALL.into_iter().map(|controller| (controller, Ok(group(controller)))).collect(),
+            cgroups: Controller::ALL
+                .into_iter()
+                .map(|controller| match controller {
+                    Controller::Io => (controller, Err("no cgroup mount with the io controller".to_owned())),
+                    Controller::Memory | Controller::Pids | Controller::Cpu | Controller::Cpuacct => {
+                        (controller, Ok(group(controller)))
+                    }
+                })
+                .collect(),
+            scope: None,
             cpus: 2,
             swap: false,
             jail_ids: (0x7a61_0000, 0x1_0000),
@@ -510,7 +592,7 @@ impl Host {
     /// The same for an ordinary user without a delegated cgroup.
     pub(crate) fn made_user() -> Self {
         let mut host = Self::made();
-        (host.uid, host.gid) = (1001, 1001);
+        (host.uid, host.gid, host.is_root) = (1001, 1001, false);
         for home in host.cgroups.values_mut() {
             *home = Err("no group can be made: EACCES".to_owned());
         }
@@ -547,5 +629,7 @@ mod tests {
     fn jail_ids_stay_inside_the_map_of_a_container() {
         assert_eq!(jail_ids("0 0 4294967295\n"), (0x7a61_0000, 0x1_0000));
         assert_eq!(jail_ids("0 100000 65536\n"), (64512, 1024));
+        assert_eq!(jail_ids("0 1000 1\n1 100000 3\n"), (1, 3));
+        assert_eq!(jail_ids("0 1000 1\n"), (0, 0));
     }
 }

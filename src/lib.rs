@@ -121,6 +121,7 @@ mod error;
 mod host;
 pub mod report;
 mod sandbox;
+mod systemd;
 
 pub use error::{Error, ErrorKind, describe};
 pub use policy::Policy;

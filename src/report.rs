@@ -405,6 +405,9 @@ pub struct Io {
     /// Source of what is there: an ordinary caller gets the storage figures from rusage, and no others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// Source of the storage figures, where it is another: the io controller of cgroup v2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_source: Option<Source>,
 }
 
 /// Scheduling of the whole tree.

@@ -196,6 +196,21 @@ fn killing_jail_kills_a_program_that_ignores_every_signal() {
     live.wait().assert_clean();
 }
 
+#[test]
+fn an_init_that_is_killed_from_outside_is_told_of() {
+    // Nobody knows then how the program would have ended: no success, and not a word less than that.
+    let mut live = Jail::new().start_probe(["sleep", "30000"]);
+    live.wait_ready();
+    let init = Pid::from_raw(live.inside().into_iter().min().unwrap());
+
+    nix::sys::signal::kill(init, Signal::SIGKILL).unwrap();
+    let run = live.wait();
+
+    assert_eq!((run.code, run.verdict()), (Some(125), "internal_error"), "{run}");
+    assert!(run.err().starts_with("jail: the jail's init ended before it could tell how the program did\n"), "{run}");
+    run.assert_clean();
+}
+
 /// The directories of a process's cgroups on this host, those of the caller itself not among them.
 fn cgroup_directories(pid: i32) -> BTreeSet<PathBuf> {
     let groups = |pid: &str| -> BTreeSet<String> {

@@ -10,6 +10,7 @@ its installed packages change, except that the few tools in TOOLS are installed 
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import pathlib
 import re
@@ -19,8 +20,7 @@ import sys
 import tempfile
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-GUEST = HERE / "guest"
+GUEST = pathlib.Path(__file__).resolve().parent / "guest"
 
 # Program, Debian package. The first is QEMU for hosts where the newer one cannot be unpacked.
 TOOLS = [
@@ -47,7 +47,7 @@ NEWEST_FOR = 7 * 24 * 3600
 
 # In the order in which they are loaded; what one needs is loaded before it.
 MODULES = (
-    "virtio_pci virtio_mmio virtio_blk virtio_console virtio_rng virtiofs overlay erofs loop "
+    "virtio_pci virtio_mmio virtio_blk virtio_console virtio_rng virtiofs overlay erofs ext4 loop "
     "veth tun dummy bridge zram binfmt_misc autofs4"
 ).split()
 
@@ -164,6 +164,20 @@ class Apt:
             self.run("apt-get", "-qq", "download", *packages, cwd=downloads)
             for package in sorted(pathlib.Path(downloads).glob("*.deb")):
                 output("dpkg", "-x", package, into)
+
+
+def digest(*files: pathlib.Path) -> str:
+    """Of what a thing in the cache is made by: this file and the ones given."""
+    sha = hashlib.sha256(pathlib.Path(__file__).read_bytes())
+    for file in files:
+        sha.update(file.read_bytes())
+    return sha.hexdigest()[:12]
+
+
+def remove_others(place: pathlib.Path, pattern: str):
+    """Removes what earlier versions of the recipe made."""
+    for path in place.parent.glob(pattern):
+        path.unlink()
 
 
 def fresh(path: pathlib.Path) -> pathlib.Path:
@@ -314,12 +328,12 @@ def numbers(version: str) -> list[int]:
 
 def initrd(of: Kernel) -> pathlib.Path:
     """The initial file system: busybox, the modules that the guest needs, and its init."""
-    place = cache() / "initrd" / f"{of.release}.cpio"
-    sources = [of.place / "release", GUEST / "init", HERE / "assets.py"]
+    place = cache() / "initrd" / f"{of.release}-{digest(GUEST / 'init')}.cpio"
     with alone(f"initrd-{of.release}"):
-        if place.exists() and all(place.stat().st_mtime > source.stat().st_mtime for source in sources):
+        if place.exists():
             return place
         place.parent.mkdir(exist_ok=True)
+        remove_others(place, f"{of.release}-*.cpio")
         with tempfile.TemporaryDirectory() as temporary:
             root = pathlib.Path(temporary)
             for part in ["bin", "dev", "proc", "sys", "newroot", "modules", "vm"]:
@@ -368,11 +382,11 @@ def pack(root: pathlib.Path, into: pathlib.Path):
 
 def image() -> pathlib.Path:
     """A Debian 12 with systemd and a user session, read-only; the guest lays a tmpfs over it."""
-    place = cache() / "debian.erofs"
-    sources = [GUEST / "vm.service", GUEST / "vm.target"]
+    place = cache() / f"debian-{digest(GUEST / 'vm.service', GUEST / 'vm.target')}.erofs"
     with alone("image"):
-        if place.exists() and all(place.stat().st_mtime > source.stat().st_mtime for source in sources):
+        if place.exists():
             return place
+        remove_others(place, "debian-*.erofs")
         install(IMAGE_TOOLS)
         say("making the systemd image")
         making = place.with_suffix(".making")
@@ -395,7 +409,8 @@ def image() -> pathlib.Path:
                 "--dpkgopt=path-exclude=/usr/share/doc/*",
                 "--dpkgopt=path-exclude=/usr/share/man/*",
                 "--dpkgopt=path-exclude=/usr/share/locale/*",
-                f'--customize-hook=chroot "$1" useradd -m -u {UID} -s /bin/bash vmuser',
+                f'--customize-hook=chroot "$1" groupadd -g {UID} vmuser',
+                f'--customize-hook=chroot "$1" useradd -m -u {UID} -g {UID} -s /bin/bash vmuser',
                 # Its manager starts with the machine, nobody has to log in.
                 '--customize-hook=mkdir -p "$1/var/lib/systemd/linger"; : >"$1/var/lib/systemd/linger/vmuser"',
                 f'--customize-hook=for unit in {units}; do ln -sf /dev/null "$1/etc/systemd/system/$unit"; done',

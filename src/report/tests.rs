@@ -46,6 +46,7 @@ fn filled() -> Report {
             storage_read_bytes: Some(1),
             storage_write_bytes: Some(1),
             source: Some(Source::Rusage),
+            storage_source: Some(Source::Cgroup),
         },
         sched: Sched { voluntary_switches: Some(1), involuntary_switches: Some(1), throttled_ms: Some(1) },
         faults: Faults { minor: Some(1), major: Some(1) },

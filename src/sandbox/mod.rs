@@ -40,6 +40,17 @@ impl Sandbox {
         Ok(Self { policy, host: Host::probe()? })
     }
 
+    /// Lets runs ask systemd for a scope, where this process's own cgroup cannot have children with all the limits:
+    /// in a login session, or together with other processes. An ordinary user's own systemd is asked, for root the
+    /// system's. The first run then moves the calling process there, with all its threads and for good, so this is
+    /// for programs that know where they want to be; the `jail` command does it.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub fn with_systemd_scope(self) -> Result<Self, Error> {
+        Ok(Self { policy: self.policy, host: self.host.with_systemd_scope()? })
+    }
+
     /// The steps that a run of `command` would take. Nothing is started.
     ///
     /// # Errors
@@ -107,6 +118,11 @@ pub fn inherited_descriptor(number: i32) -> std::io::Result<OwnedFd> {
     sys::fd::duplicate(number).map_err(Into::into)
 }
 
+/// When a process was started, in clock ticks after boot.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    supervisor::start_time(pid)
+}
+
 /// The Landlock ABI of this kernel, or the errno that says why there is none.
 pub(crate) fn landlock_abi() -> Result<u32, i32> {
     sys::confine::landlock_abi().map_err(|errno| errno.0)
@@ -115,4 +131,9 @@ pub(crate) fn landlock_abi() -> Result<u32, i32> {
 /// The highest capability of this kernel.
 pub(crate) fn last_capability() -> u32 {
     sys::confine::last_capability()
+}
+
+/// Whether this process may call clone3(2).
+pub(crate) fn has_clone3() -> bool {
+    sys::process::has_clone3()
 }

@@ -12,5 +12,8 @@ mod limits;
 mod net;
 mod proc;
 mod syscalls;
+// The table is that of x86-64.
+#[cfg(target_arch = "x86_64")]
+mod table;
 
 use crate::support::{Jail, needs, outside};

@@ -1,7 +1,7 @@
 //! SC: system calls.
 //!
 //! For: claims SC-1 to SC-9.
-//! Not for: the filter's every entry (the unit tests of the compiler hold it against a reference).
+//! Not for: every argument (the unit tests of the compiler hold the filter against a reference).
 //! Runs in: the test process.
 
 use super::{Jail, needs, outside};

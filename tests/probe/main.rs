@@ -21,6 +21,8 @@
     reason = "a test tool: it makes raw system calls, prints to its caller, and a bad argument may end it"
 )]
 
+mod host;
+
 use std::ffi::{CString, OsStr, OsString};
 use std::hint::black_box;
 use std::io::{self, Read, Write};
@@ -143,6 +145,7 @@ fn run(verb: &str, args: &Args<'_>) -> Answer {
         "keyctl" => sys(libc::SYS_keyctl, &[0, -3, 0]).map(nothing),
         "int80" => foreign::int80(args.number(0)),
         "x32" => foreign::x32(args.number(0)),
+        "sweep" => sweep(args),
         // what the process sees of itself
         "uid" => Ok(identity()),
         "caps" => capabilities(),
@@ -217,6 +220,9 @@ fn run(verb: &str, args: &Args<'_>) -> Answer {
         }
         "batch" => batch(args),
         "exec-with-fd" => exec_with_fd(args),
+        // hosts that lack something
+        "deny" => host::deny(args),
+        "landlock-abi" => host::landlock_abi(args),
         _ => usage(&format!("unknown verb {verb}")),
     }
 }
@@ -471,19 +477,109 @@ fn ioctl(request: c_long) -> Answer {
     sys(libc::SYS_ioctl, &[0, request, byte.as_ptr() as c_long]).map(nothing)
 }
 
-/// Calls by another ABI than this program's own.
+/// `sweep ABI ARGUMENT FIRST LAST [SKIPPED…]`: each of these calls with all its arguments alike, in a child of its
+/// own, and one line for each: its number and `ok`, an errno, `ended`, `waits`, or the signal that it died of.
+fn sweep(args: &Args<'_>) -> Answer {
+    let (abi, argument) = (args.text(0), args.signed(1));
+    let skipped: Vec<c_long> = (4..args.0.len()).map(|index| args.signed(index)).collect();
+    for number in (args.signed(2)..=args.signed(3)).filter(|number| !skipped.contains(number)) {
+        let child = fork()?;
+        if child == 0 {
+            let answer = match abi.as_str() {
+                "native" => foreign::native(number, argument),
+                "int80" => foreign::int80(number as u64).map(|_value| 0).unwrap_or_else(|refused| refused.errno),
+                _ => usage("an ABI is native or int80"),
+            };
+            end(answer);
+        }
+        println!("{number} {}", fate(child));
+    }
+    process::exit(0)
+}
+
+/// How the child of a sweep ended; killed when it waits for something.
+fn fate(child: c_long) -> String {
+    const WAIT: Duration = Duration::from_millis(200);
+    let start = Instant::now();
+    let mut status = 0_i32;
+    loop {
+        let place: *mut i32 = &raw mut status;
+        let flags = c_long::from(libc::WNOHANG | libc::__WALL);
+        let ended = sys(libc::SYS_wait4, &[child, place as c_long, flags, 0]);
+        if !matches!(ended, Ok(0)) {
+            break;
+        }
+        // Not one that has only not had the CPU yet.
+        if start.elapsed() > WAIT
+            && fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| stat.contains(") S "))
+        {
+            drop(sys(libc::SYS_kill, &[child, c_long::from(libc::SIGKILL)]));
+            reap(child);
+            return "waits".to_owned();
+        }
+        thread::sleep(Duration::from_micros(20));
+    }
+    let status = black_box(status);
+    match (libc::WIFSIGNALED(status), libc::WEXITSTATUS(status)) {
+        (true, _) => format!("signal {}", libc::WTERMSIG(status)),
+        (false, 0) => "ok".to_owned(),
+        // What `exit(-1)` leaves.
+        (false, 255) => "ended".to_owned(),
+        (false, errno) => errno_name(errno),
+    }
+}
+
+/// Calls by another ABI than this program's own, and with no care for what libc expects of them.
 mod foreign {
     use super::{Answer, io, sys};
 
+    /// The errno of a call with all its arguments alike, or 0. What the call leaves behind (a child, a signal
+    /// mask, no memory) is the caller's to expect.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn native(number: libc::c_long, argument: libc::c_long) -> i32 {
+        let result: libc::c_long;
+        // SAFETY: the kernel follows no address that it cannot, and the process does nothing after this but end. A
+        // new task (fork, vfork, clone: 0 in it) ends before it touches the stack, which it may share.
+        unsafe {
+            std::arch::asm!(
+                "syscall",
+                "test rax, rax",
+                "jnz 2f",
+                "cmp {clones:e}, 0",
+                "je 2f",
+                "mov eax, 231", // exit_group
+                "xor edi, edi",
+                "syscall",
+                "2:",
+                clones = in(reg) u32::from(matches!(number, libc::SYS_fork | libc::SYS_vfork | libc::SYS_clone)),
+                inlateout("rax") number => result,
+                inlateout("rdi") argument => _,
+                in("rsi") argument, in("rdx") argument, in("r10") argument, in("r8") argument, in("r9") argument,
+                out("rcx") _, out("r11") _,
+            );
+        }
+        if result < 0 { -result as i32 } else { 0 }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn native(number: libc::c_long, argument: libc::c_long) -> i32 {
+        sys(number, &[argument; 6]).map_or_else(|refused| refused.errno, |_value| 0)
+    }
+
+    /// With -1 for every argument.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn int80(number: u64) -> Answer {
         let result: u64;
-        // SAFETY: only numbers of calls without arguments are used (20 is getpid); the kernel clobbers r8 to r11.
+        // SAFETY: no address can be -1; the kernel clobbers r8 to r11, and rbx, which is LLVM's own, is put back.
         unsafe {
             std::arch::asm!(
+                "xchg {first}, rbx",
                 "int 0x80",
+                "xchg {first}, rbx",
+                first = inout(reg) -1_i64 => _,
                 inlateout("rax") number => result,
-                lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _,
+                in("rcx") -1_i64, in("rdx") -1_i64, in("rsi") -1_i64, in("rdi") -1_i64,
+                out("r8") _, out("r9") _, out("r10") _, out("r11") _,
             );
         }
         let result = result as u32 as i32;

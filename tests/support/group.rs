@@ -20,6 +20,16 @@ pub(crate) fn own_v2() -> Option<PathBuf> {
     Some(Path::new(mount.split(' ').nth(4)?).join(path.trim_start_matches('/')))
 }
 
+/// The v2 group below which this process may make groups with limits, once it has made room in it.
+pub(crate) fn home_v2() -> Option<PathBuf> {
+    let own = own_v2()?;
+    let home = if own.ends_with(LEAF) { own.parent()?.to_owned() } else { own };
+    let enabled = fs::read_to_string(home.join("cgroup.subtree_control")).ok()?;
+    let all = ["memory", "pids", "cpu"].iter().all(|name| enabled.split_whitespace().any(|word| word == *name));
+    let writable = nix::unistd::access(&home, nix::unistd::AccessFlags::W_OK).is_ok();
+    (all && writable).then_some(home)
+}
+
 /// Moves this process into a leaf of its group and enables all controllers beside it. Does nothing where the
 /// group is not this process's alone.
 pub(super) fn make_room() {

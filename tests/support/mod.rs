@@ -20,6 +20,7 @@ use std::sync::{Once, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, fmt, fs, thread};
 
+pub(crate) use group::{home_v2, own_v2};
 pub(crate) use leftovers::{Before, cgroups};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -240,6 +241,12 @@ impl Jail {
     /// The folder that is the run's workspace.
     pub(crate) fn workspace(&self) -> &Path {
         &self.workspace
+    }
+
+    /// Lets everybody write beside the workspace, for a launcher that becomes somebody else.
+    pub(crate) fn open_to_all(self) -> Self {
+        fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        self
     }
 
     /// A path beside the workspace: on the host, not in the view.

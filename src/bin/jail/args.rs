@@ -149,6 +149,9 @@ pub(crate) struct ProfileFlags {
     /// Go without LAYER where this host cannot provide it; cgroup stands for its three layers
     #[arg(long, value_name = "LAYER", value_delimiter = ',')]
     pub(crate) allow_degraded: Vec<String>,
+    /// Do not ask systemd for a scope where the own cgroup cannot have groups with limits
+    #[arg(long)]
+    pub(crate) no_systemd: bool,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use nix::fcntl::OFlag;
 
 use jail::profile::Setting;
-use jail::{Command, Error, OutputMode, Policy, Profile, ProfileError, Stdin};
+use jail::{Command, Error, OutputMode, Policy, Profile, ProfileError, Sandbox, Stdin};
 
 use crate::args::{IoArgs, SandboxArgs};
 
@@ -81,6 +81,13 @@ fn absolute(text: &str) -> String {
         Err(_gone) => source.to_owned(),
     };
     dest.map_or_else(|| source.clone(), |dest| format!("{source}:{dest}"))
+}
+
+/// The policy on this host. Here, and not in the library, systemd is asked for a scope: this process has no other
+/// purpose than the run.
+pub(crate) fn sandbox(args: &SandboxArgs, policy: Policy) -> Result<Sandbox, Error> {
+    let sandbox = Sandbox::new(policy)?;
+    if args.profile.no_systemd { Ok(sandbox) } else { sandbox.with_systemd_scope() }
 }
 
 /// The program to run, and where.

@@ -9,10 +9,10 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind as Misuse};
 
 use jail::report::Setup;
-use jail::{Error, ProfileError, Report};
+use jail::{Error, ErrorKind, ProfileError, Report};
 
 use crate::FAILED;
 
@@ -50,7 +50,7 @@ fn write(to: &mut dyn Write, text: &str) -> io::Result<()> {
 /// Prints help, the version, or what is wrong with the flags, in the form of every other error.
 pub(crate) fn usage(answer: &clap::Error) {
     let kind = answer.kind();
-    if !answer.use_stderr() || kind == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if !answer.use_stderr() || kind == Misuse::DisplayHelpOnMissingArgumentOrSubcommand {
         // A reader that went away is no error.
         let _written = answer.print();
         return;
@@ -63,11 +63,11 @@ pub(crate) fn usage(answer: &clap::Error) {
     let (argument, value) = (words(ContextKind::InvalidArg), words(ContextKind::InvalidValue));
     // Clap names the option with its placeholder: `--net <MODE>`.
     let option = argument.split(' ').next().unwrap_or_default();
-    let text = if kind == ErrorKind::InvalidValue && value.is_empty() {
+    let text = if kind == Misuse::InvalidValue && value.is_empty() {
         format!("{option}: a value is missing")
-    } else if kind == ErrorKind::InvalidValue {
+    } else if kind == Misuse::InvalidValue {
         format!("{option} {value}: {value:?} is not a known value (write {})", words(ContextKind::ValidValue))
-    } else if kind == ErrorKind::UnknownArgument {
+    } else if kind == Misuse::UnknownArgument {
         let similar = words(ContextKind::SuggestedArg);
         let hint = if similar.is_empty() { "see jail --help".to_owned() } else { format!("did you mean {similar}?") };
         format!("{option}: no such option ({hint})")
@@ -85,12 +85,22 @@ pub(crate) fn short_usage() {
 
 /// Prints an error and what to do about it.
 pub(crate) fn error(error: &Error) {
-    problem(&error.to_string(), error.hint());
+    failure(error.kind().name(), &error.to_string(), error.hint());
 }
 
 /// Prints everything that is wrong with a profile.
 pub(crate) fn profile_error(error: &ProfileError) {
     problem(&error.to_string(), None);
+}
+
+/// What is said behind an error that lies in this host.
+const POINTER: &str = "jail doctor says what this host lacks, and what to do about it";
+
+fn failure(kind: &str, text: &str, hint: Option<&str>) {
+    problem(text, hint);
+    if [ErrorKind::Unsupported.name(), ErrorKind::Setup.name()].contains(&kind) {
+        message(&format!("hint: {POINTER}"));
+    }
 }
 
 fn problem(text: &str, hint: Option<&str>) {
@@ -102,7 +112,7 @@ fn problem(text: &str, hint: Option<&str>) {
 /// Prints why `jail` ended the run or could not start it; nothing when the program ended by itself.
 pub(crate) fn ending(report: &Report) {
     if let Some(error) = &report.error {
-        problem(&error.message, error.hint.as_deref());
+        failure(&error.kind, &error.message, error.hint.as_deref());
     } else if let Some(line) = report.summary_line() {
         problem(&line, None);
     }

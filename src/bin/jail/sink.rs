@@ -93,7 +93,10 @@ fn look(path: &Path) -> io::Result<Place> {
     let (directory, name) = split(path).ok_or(Errno::ENOENT)?;
     let directory = open(directory, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     let (trial, _file) = temporary(&directory)?;
-    unlinkat(&directory, &trial, UnlinkatFlags::NoRemoveDir)?;
+    unlinkat(&directory, &trial, UnlinkatFlags::NoRemoveDir).map_err(|errno| {
+        let left = path.with_file_name(&trial);
+        io::Error::other(format!("{} cannot be removed: {}", left.display(), jail::describe(&errno.into())))
+    })?;
     Ok(Place::File { path: path.to_owned(), name: name.to_owned(), directory })
 }
 
@@ -129,6 +132,7 @@ fn replace(path: &Path, directory: &OwnedFd, name: &Path, text: &str) -> io::Res
     let ours = file.metadata()?;
     match fs::metadata(path) {
         Ok(found) if (found.dev(), found.ino()) == (ours.dev(), ours.ino()) => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(_) | Err(_) => Err(io::Error::other("the program changed what that name leads to")),
     }
 }

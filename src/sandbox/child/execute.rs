@@ -143,8 +143,8 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         }
         Op::Rlimit { resource, soft, hard } => process::set_rlimit(resource, soft, hard)?,
         Op::Stdio { slot, fd } => fd::dup_onto(slots.get(slot)?, fd)?,
-        Op::ResetSignals { ignored } => {
-            let mut left = ignored;
+        Op::ResetSignals { signals } => {
+            let mut left = signals;
             let mut signal: i32 = 1;
             while left != 0 {
                 if left & 1 == 1 {

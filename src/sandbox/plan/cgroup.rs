@@ -21,6 +21,8 @@ pub(crate) struct Groups {
     /// controllers are mounted together, several share one.
     pub(crate) dirs: BTreeMap<Controller, PathBuf>,
     pub(crate) version: Option<CgroupVersion>,
+    /// The file by which the child joins; `None` when it is born into its group, which only v2 with clone3 can.
+    joins_by: Option<&'static str>,
 }
 
 impl Groups {
@@ -35,12 +37,15 @@ impl Groups {
         unique
     }
 
-    /// The files by which the child joins, in v1; in v2 it is born into its group.
-    pub(super) fn tasks_files(&self) -> Vec<PathBuf> {
-        if self.version != Some(CgroupVersion::V1) {
-            return Vec::new();
-        }
-        self.unique().into_iter().map(|dir| dir.join("tasks")).collect()
+    /// The files by which the child joins.
+    pub(super) fn join_files(&self) -> Vec<PathBuf> {
+        let Some(file) = self.joins_by else { return Vec::new() };
+        self.unique().into_iter().map(|dir| dir.join(file)).collect()
+    }
+
+    /// The group that the child is born into.
+    pub(super) fn born_into(&self) -> Option<&Path> {
+        if self.joins_by.is_some() { None } else { self.unique().first().copied() }
     }
 
     pub(crate) fn dir(&self, controller: Controller) -> Option<&Path> {
@@ -74,27 +79,39 @@ pub(super) fn missing(host: &Host, layer: Layer) -> Option<String> {
     })
 }
 
-/// Plans the groups of the layers in `layers`, which this host has, under the name `name`.
+/// Plans the groups of the layers in `layers`, which this host has, under the name `name`. In v2 the same group
+/// counts CPU time, and bytes where it can, whatever the layers are.
 pub(super) fn groups(host: &Host, layers: &[Layer], name: &str) -> Groups {
     let mut groups = Groups::default();
-    for controller in layers.iter().flat_map(|layer| controllers(*layer)) {
+    let figures = [Controller::Cpuacct, Controller::Io].iter().filter(
+        |controller| matches!(host.cgroups.get(controller), Some(Ok(home)) if home.version == CgroupVersion::V2),
+    );
+    for controller in layers.iter().flat_map(|layer| controllers(*layer)).chain(figures) {
         if let Some(Ok(home)) = host.cgroups.get(controller) {
             groups.version = Some(home.version);
+            groups.joins_by = match home.version {
+                CgroupVersion::V1 => Some("tasks"),
+                CgroupVersion::V2 if host.clone3 => None,
+                CgroupVersion::V2 => Some("cgroup.procs"),
+            };
             groups.dirs.insert(*controller, home.dir.join(name));
         }
     }
     groups
 }
 
-/// The supervisor's steps, in order: itself out of the way before controllers are enabled (cgroups(7), "no
+/// The supervisor's steps, in order: into a scope of systemd's, where it has to be asked; itself out of the way before controllers are enabled (cgroups(7), "no
 /// internal processes"), controllers enabled before the group is made, the group before its
-/// limits, the limits before anything is in it. For v1 the `tasks` files are opened into slots, by which
-/// the child joins; for v2 it is born into the group.
+/// limits, the limits before anything is in it. The files by which the child joins are opened into slots;
+/// for v2 it is born into the group, where there is clone3.
 pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups, slots: &[Slot]) -> Vec<Step<HostOp>> {
     let mut steps = Vec::new();
     let mut push = |op, origin: &Origin| steps.push(Step { op, origin: origin.clone() });
     let homes: Vec<&GroupHome> =
         groups.dirs.keys().filter_map(|controller| host.cgroups.get(controller)?.as_ref().ok()).collect();
+    if let (Some(scope), false) = (&host.scope, homes.is_empty()) {
+        push(HostOp::JoinScope { scope: scope.clone() }, &Origin::Default);
+    }
     if let Some(home) = homes.iter().find(|home| home.make_room) {
         push(HostOp::MoveSelf { dir: home.dir.join(LEAF) }, &Origin::Default);
     }
@@ -144,7 +161,7 @@ pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups, slots: &[Slot
             limit(dir, "cpu.cfs_quota_us", quota.to_string(), false, origin);
         }
     }
-    for (file, slot) in groups.tasks_files().into_iter().zip(slots) {
+    for (file, slot) in groups.join_files().into_iter().zip(slots) {
         push(HostOp::OpenTasks { file, slot: *slot }, &Origin::Default);
     }
     steps

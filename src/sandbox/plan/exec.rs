@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, describe_errno};
 use crate::host::{Host, Kind};
 use crate::policy::{EnvVar, Policy};
 use crate::sandbox::Command;
@@ -125,6 +125,9 @@ fn check(view: &View, full: &Path, name: &OsStr) -> Found {
         ),
         Inside::Dir => cannot(format!("{shown}: is a directory"), "name a program in it".to_owned()),
         Inside::Other => cannot(format!("{shown}: not a regular file"), "name a program".to_owned()),
+        Inside::Unknown(errno) => Found::Cannot(
+            Error::new(ErrorKind::NotExecutable, format!("{shown}: {}", describe_errno(errno))).with_errno(errno),
+        ),
         Inside::Missing => Found::Nothing,
     }
 }

@@ -7,6 +7,7 @@
 //! elsewhere are guarded by uid 0's ownership alone. Its jails get an id that owns nothing, and the
 //! caller's files are shown through id-mapped binds.
 
+use crate::error::{Error, ErrorKind};
 use crate::host::Host;
 
 /// The uid and gid inside.
@@ -28,15 +29,24 @@ pub(crate) struct IdMap {
 
 impl IdMap {
     /// `number` tells the jails of a root caller apart, as far as there are ids.
-    pub(super) const fn new(host: &Host, number: u32) -> Self {
-        if host.uid != 0 {
-            return Self { uid: host.uid, gid: host.gid, privileged: false };
-        }
+    ///
+    /// # Errors
+    /// The program would be the host's root.
+    pub(super) fn new(host: &Host, number: u32) -> Result<Self, Error> {
         let (first, count) = host.jail_ids;
-        let id = match number.checked_rem(count) {
-            Some(offset) => first.saturating_add(offset),
-            None => first,
-        };
-        Self { uid: id, gid: id, privileged: true }
+        match number.checked_rem(count) {
+            Some(offset) if host.uid == 0 => {
+                let id = first.saturating_add(offset);
+                Ok(Self { uid: id, gid: id, privileged: true })
+            }
+            // Also the root of a container that has this one id only, an ordinary user's on the host.
+            Some(_) | None if !host.is_root => Ok(Self { uid: host.uid, gid: host.gid, privileged: false }),
+            Some(_) | None => {
+                let what =
+                    "ids cannot be enforced here: the caller is the host's root, and there is no other id to give";
+                Err(Error::new(ErrorKind::Unsupported, what)
+                    .with_hint("give this user namespace a range of ids, or start jail as an ordinary user"))
+            }
+        }
     }
 }

@@ -24,6 +24,9 @@ pub(super) struct Rights {
 /// nothing that 10 does not: tried there, bit by bit.
 pub(super) const NEWEST: u32 = 11;
 
+/// The first ABI that keeps signals and abstract unix sockets within (Linux 6.12).
+pub(super) const SCOPES: u32 = 6;
+
 impl Rights {
     /// Rights of a newer ABI than the `landlock` crate knows are not handled.
     pub(super) fn new(abi: u32) -> Self {

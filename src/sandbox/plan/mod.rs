@@ -32,12 +32,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind};
-use crate::host::{Found, Host};
+use crate::host::{CgroupVersion, Found, Host};
 use crate::policy::{Layer, Net, Origin, Policy, Workspace};
 use crate::sandbox::Command;
 use crate::sandbox::child::Script;
 use crate::sandbox::sys::mount::Attrs;
-use crate::sandbox::sys::process::ExecBlock;
+use crate::sandbox::sys::process::{ExecBlock, Start};
+use crate::systemd::{self, Scope};
 
 use op::{FilterOf, Moment, Op, SLOTS, Slot, Text};
 
@@ -51,6 +52,9 @@ pub(crate) struct Step<O> {
 /// What the supervisor does, around the clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HostOp {
+    /// Have systemd move this process into a scope of its own, where it stays. Once there, a second time changes
+    /// nothing.
+    JoinScope { scope: Scope },
     /// Move this process into a leaf of its own group, where it stays: what it holds open there is its own
     /// life. Once moved, a second time changes nothing.
     MoveSelf { dir: PathBuf },
@@ -58,15 +62,15 @@ pub(crate) enum HostOp {
     MakeGroup { dir: PathBuf },
     /// Write to a cgroup file. An optional one may be missing.
     SetLimit { file: PathBuf, value: String, optional: bool },
-    /// Open a v1 `tasks` file, by which the child joins.
+    /// Open the file of a group by which the child joins.
     OpenTasks { file: PathBuf, slot: Slot },
     /// Make the user namespace that says which id a root caller's files are shown as.
-    MakeIdMap { to_uid: u32, to_gid: u32 },
+    MakeIdMap { start: Start, to_uid: u32, to_gid: u32 },
     /// A detached, id-mapped copy of the tree at `source`. A file system that cannot be id-mapped is an
     /// error, or with `plain_if_unsupported` is shown as it is.
     MapTree { source: Found, attrs: Attrs, slot: Slot, plain_if_unsupported: bool },
-    /// clone3(2); `into` is the cgroup v2 group that the child is born into.
-    Clone { namespaces: u64, into: Option<PathBuf> },
+    /// clone3(2) or clone(2); `into` is the cgroup v2 group that the child is born into.
+    Clone { start: Start, namespaces: u64, into: Option<PathBuf> },
     /// Write `uid_map`, `gid_map` and `setgroups` of the child.
     WriteMaps { map: ids::IdMap },
     /// Let init go on.
@@ -78,8 +82,24 @@ pub(crate) enum HostOp {
 pub(crate) enum Fate {
     /// It will be applied. `witness` says whether the child tries it, or the supervisor reads it back.
     Applied { detail: String, witness: Witness },
+    /// It will be applied, but this host cannot provide all of it, and the policy gave that up.
+    InPart { detail: String, witness: Witness, reason: String },
     /// The policy gave it up, and this host cannot provide it.
     GivenUp { reason: String },
+}
+
+impl Fate {
+    const fn applies(&self) -> bool {
+        matches!(self, Self::Applied { .. } | Self::InPart { .. })
+    }
+
+    /// What this host lacks for it.
+    fn lack(&self) -> Option<&str> {
+        match self {
+            Self::Applied { .. } => None,
+            Self::InPart { reason, .. } | Self::GivenUp { reason } => Some(reason),
+        }
+    }
 }
 
 /// How it is known that a layer holds.
@@ -125,6 +145,7 @@ pub(crate) struct RunName {
 pub(super) struct Lowering<'a> {
     policy: &'a Policy,
     host: &'a Host,
+    map: ids::IdMap,
     arena: Vec<u8>,
     init: Vec<Step<Op>>,
     payload: Vec<Step<Op>>,
@@ -144,14 +165,14 @@ impl Plan {
         let filter = seccomp::Filter::from_policy(&policy.syscalls, policy.net.value)
             .map_err(|problems| problems.into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n"))
             .map_err(|lines| Error::new(ErrorKind::Profile, lines))?;
-        let fates = fates(policy, host)?;
-        let applied = |layer: Layer| matches!(fates.get(&layer), Some(Fate::Applied { .. }));
+        let map = ids::IdMap::new(host, run.number)?;
+        let fates = fates(policy, host, map)?;
+        let applied = |layer: Layer| fates.get(&layer).is_some_and(Fate::applies);
         let cgroup_layers: Vec<Layer> = [Layer::CgroupMemory, Layer::CgroupPids, Layer::CgroupCpu]
             .into_iter()
             .filter(|layer| applied(*layer))
             .collect();
         let groups = cgroup::groups(host, &cgroup_layers, &run.name);
-        let map = ids::IdMap::new(host, run.number);
         let cwd = match (command.chdir(), &workspace, policy.workspace.value) {
             (Some(dir), Some(workspace), _) => workspace.value.join(dir),
             (Some(dir), None, _) => Path::new(view::HOME).join(dir),
@@ -172,6 +193,7 @@ impl Plan {
         let mut plan = Lowering {
             policy,
             host,
+            map,
             arena: Vec::new(),
             init: Vec::new(),
             payload: Vec::new(),
@@ -180,30 +202,27 @@ impl Plan {
         };
         let cgroup_steps = {
             let mut slots = Vec::new();
-            for _ in groups.tasks_files() {
+            for _ in groups.join_files() {
                 slots.push(plan.slot()?);
             }
             cgroup::lower(host, policy, &groups, &slots)
         };
-        plan.enter(&cgroup_steps, map);
+        plan.enter(&cgroup_steps);
         mounts::lower(&mut plan, &view)?;
         plan.surroundings();
         plan.init_confines_itself(applied(Layer::Landlock), applied(Layer::Seccomp));
         plan.payload_script(&view, &cwd, applied);
 
-        let into = if groups.version == Some(crate::host::CgroupVersion::V2) {
-            groups.unique().first().map(|dir| (*dir).to_owned())
-        } else {
-            None
-        };
+        let start = if host.clone3 { Start::Clone3 } else { Start::Clone };
+        let into = groups.born_into().map(Path::to_owned);
         let mut supervisor = cgroup_steps;
         if !plan.trees.is_empty() {
-            let op = HostOp::MakeIdMap { to_uid: map.uid, to_gid: map.gid };
+            let op = HostOp::MakeIdMap { start, to_uid: map.uid, to_gid: map.gid };
             supervisor.push(Step { op, origin: Origin::Default });
             supervisor.append(&mut plan.trees);
         }
         let namespaces = mounts::namespaces(policy.net.value);
-        for op in [HostOp::Clone { namespaces, into }, HostOp::WriteMaps { map }, HostOp::Release] {
+        for op in [HostOp::Clone { start, namespaces, into }, HostOp::WriteMaps { map }, HostOp::Release] {
             supervisor.push(Step { op, origin: Origin::Default });
         }
         #[cfg(sabotage)]
@@ -257,14 +276,19 @@ impl Plan {
         }
     }
 
+    /// The program's path inside.
+    pub(crate) fn program(&self) -> &std::ffi::OsStr {
+        self.exec.path()
+    }
+
     /// Whether a layer is going to be applied.
     pub(crate) fn applies(&self, layer: Layer) -> bool {
-        matches!(self.fates.get(&layer), Some(Fate::Applied { .. }))
+        self.fates.get(&layer).is_some_and(Fate::applies)
     }
 }
 
 /// Decides each layer: what this host offers against what the policy asks for.
-fn fates(policy: &Policy, host: &Host) -> Result<BTreeMap<Layer, Fate>, Error> {
+fn fates(policy: &Policy, host: &Host, map: ids::IdMap) -> Result<BTreeMap<Layer, Fate>, Error> {
     let mut fates = BTreeMap::new();
     let mut missing = Vec::new();
     for layer in Layer::ALL {
@@ -272,7 +296,7 @@ fn fates(policy: &Policy, host: &Host) -> Result<BTreeMap<Layer, Fate>, Error> {
         let fate = match layer {
             Layer::Namespaces => applied("user mount pid ipc uts cgroup", Witness::Child),
             Layer::Rootfs => applied("tmpfs root, entered by pivot_root, old root detached", Witness::Child),
-            Layer::Ids => applied(if host.uid == 0 { "own host id" } else { "the caller's id" }, Witness::Child),
+            Layer::Ids => applied(if map.privileged { "own host id" } else { "the caller's id" }, Witness::Child),
             Layer::Caps => applied("no capabilities, empty bounding set, no_new_privs", Witness::Child),
             Layer::Rlimits => applied("soft and hard alike", Witness::Child),
             Layer::Net => match policy.net.value {
@@ -281,22 +305,16 @@ fn fates(policy: &Policy, host: &Host) -> Result<BTreeMap<Layer, Fate>, Error> {
                 Net::Host => applied("host: the host's network", Witness::No),
             },
             Layer::Seccomp => applied("allow-list", Witness::Child),
-            Layer::Landlock => match host.landlock {
-                Ok(abi) if abi > landlock::NEWEST => {
-                    applied(&format!("ABI {abi}, used as {}", landlock::NEWEST), Witness::Child)
-                }
-                Ok(abi) => applied(&format!("ABI {abi}"), Witness::Child),
-                Err(errno) => Fate::GivenUp { reason: landlock_reason(errno).to_owned() },
-            },
+            Layer::Landlock => landlock_fate(policy, host),
             Layer::CgroupMemory | Layer::CgroupPids | Layer::CgroupCpu => match cgroup::missing(host, layer) {
                 Some(reason) => Fate::GivenUp { reason },
                 None => applied(&cgroup_detail(host, layer), Witness::Counter),
             },
         };
-        if let Fate::GivenUp { reason } = &fate
+        if let Some(reason) = fate.lack()
             && !policy.degradable.contains_key(&layer)
         {
-            missing.push((layer, reason.clone()));
+            missing.push((layer, reason.to_owned()));
         }
         fates.insert(layer, fate);
     }
@@ -312,28 +330,66 @@ fn fates(policy: &Policy, host: &Host) -> Result<BTreeMap<Layer, Fate>, Error> {
              or go without by name: --allow-degraded {name}"
         ))
     } else {
-        error.with_hint(format!("enable it in the kernel, or go without by name: --allow-degraded {layer}"))
+        let remedy = landlock_remedy(host);
+        error.with_hint(format!("{remedy}, or go without by name: --allow-degraded {layer}"))
     })
+}
+
+/// Landlock of any ABI does what the mounts do. One thing it does alone: it keeps abstract unix sockets of the
+/// host away from a program that has the host's network.
+fn landlock_fate(policy: &Policy, host: &Host) -> Fate {
+    match host.landlock {
+        Ok(abi) if abi < landlock::SCOPES && policy.net.value == Net::Host => Fate::InPart {
+            detail: format!("ABI {abi}"),
+            witness: Witness::Child,
+            reason: format!(
+                "with the host's network, abstract unix sockets of the host are kept away by Landlock ABI {} alone, \
+                 and this kernel has ABI {abi}",
+                landlock::SCOPES
+            ),
+        },
+        Ok(abi) => Fate::Applied {
+            detail: if abi > landlock::NEWEST {
+                format!("ABI {abi}, used as {}", landlock::NEWEST)
+            } else {
+                format!("ABI {abi}")
+            },
+            witness: Witness::Child,
+        },
+        Err(errno) => Fate::GivenUp { reason: landlock_reason(errno).to_owned() },
+    }
 }
 
 const fn landlock_reason(errno: i32) -> &'static str {
     match errno {
-        libc::ENOSYS => "this kernel has no Landlock (it came with Linux 5.13, CONFIG_SECURITY_LANDLOCK)",
-        libc::EOPNOTSUPP => "Landlock is switched off at boot (add landlock to the lsm= parameter)",
+        libc::ENOSYS => "this kernel has no Landlock, or a container's filter hides it",
+        libc::EOPNOTSUPP => "Landlock is switched off at boot",
+        libc::EPERM => "a container's filter forbids Landlock",
         _ => "the kernel refuses Landlock",
     }
 }
 
+const fn landlock_remedy(host: &Host) -> &'static str {
+    match host.landlock {
+        Err(libc::ENOSYS) => {
+            "use a kernel from 5.13 on with CONFIG_SECURITY_LANDLOCK, allow the three landlock calls in the \
+             container's seccomp profile"
+        }
+        Err(libc::EOPNOTSUPP) => "add landlock to the lsm= parameter of the kernel's command line",
+        Err(_) => "allow the three landlock calls in the container's seccomp profile",
+        Ok(_) => "use Linux 6.12 or later, leave the network at none",
+    }
+}
+
 fn cgroup_detail(host: &Host, layer: Layer) -> String {
-    let versions: Vec<&str> = cgroup::controllers(layer)
-        .iter()
-        .filter_map(|controller| host.cgroups.get(controller)?.as_ref().ok())
-        .map(|home| match home.version {
-            crate::host::CgroupVersion::V1 => "v1",
-            crate::host::CgroupVersion::V2 => "v2",
-        })
-        .collect();
-    format!("cgroup {}", versions.first().unwrap_or(&"v2"))
+    let mut homes =
+        cgroup::controllers(layer).iter().filter_map(|controller| host.cgroups.get(controller)?.as_ref().ok());
+    let Some(home) = homes.next() else { return String::new() };
+    match (home.version, systemd::scope_of(&home.dir)) {
+        (CgroupVersion::V1, _) => "cgroup v1".to_owned(),
+        (CgroupVersion::V2, None) => "cgroup v2".to_owned(),
+        (CgroupVersion::V2, Some(scope)) => format!("cgroup v2, systemd scope {scope}"),
+    }
 }
 
 impl Lowering<'_> {
@@ -381,7 +437,7 @@ impl Lowering<'_> {
     }
 
     /// From the clone to the ids.
-    fn enter(&mut self, cgroup_steps: &[Step<HostOp>], map: ids::IdMap) {
+    fn enter(&mut self, cgroup_steps: &[Step<HostOp>]) {
         let default = Origin::Default;
         // First: nothing may interrupt the set-up, and the end of the payload must not be missed.
         self.init(Op::HoldSignals, &default);
@@ -400,7 +456,7 @@ impl Lowering<'_> {
         self.init(Op::Await { gate: Slot::TIE }, &default);
         // After joining: the group that it is in now becomes the root of what it sees.
         self.init(Op::UnshareCgroup, &default);
-        if map.privileged {
+        if self.map.privileged {
             // Before the uid, which takes the right to do it away. An ordinary caller cannot drop its
             // groups in a user namespace (user_namespaces(7), "setgroups").
             self.init(Op::DropGroups, &default);
@@ -493,7 +549,10 @@ impl Lowering<'_> {
                 self.payload(Op::ExpectRlimit { resource: libc::RLIMIT_NOFILE, value: soft }, &default);
             }
         }
-        self.payload(Op::ResetSignals { ignored: self.host.ignored_signals }, &default);
+        // Before the mask is cleared: after clone(2) the caller's handlers are still there, and one of them must not
+        // run here; after clone3(2) only what the caller ignores is.
+        let signals = if self.host.clone3 { self.host.ignored_signals } else { ALL_SIGNALS };
+        self.payload(Op::ResetSignals { signals }, &default);
         // After the last descriptor was opened; exec closes them all.
         self.payload(Op::CloseOnExec, &default);
         // Last before the filter, which may not know read(2): init is shut in by now.
@@ -552,3 +611,6 @@ impl Lowering<'_> {
 }
 
 const CAP_SYS_ADMIN: u32 = 21;
+
+/// All but those two that have no handler.
+const ALL_SIGNALS: u64 = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));

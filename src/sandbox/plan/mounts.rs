@@ -13,7 +13,7 @@ use crate::policy::{Access, Net, Origin, Proc};
 use crate::sandbox::sys::mount::Attrs;
 
 use super::op::{Op, Slot};
-use super::view::{DECOY, OWN_DIRS, Part, Shows, View};
+use super::view::{DECOY, OWN_DIRS, Part, Shows, View, cannot_show};
 use super::{HostOp, Lowering, etc};
 
 /// The device nodes of the host that are shown.
@@ -54,7 +54,7 @@ pub(super) fn lower(plan: &mut Lowering<'_>, view: &View) -> Result<(), Error> {
     root.file(Path::new(DECOY), "", 0o444, &default);
     root.etc();
     root.proc();
-    root.devices();
+    root.devices()?;
     for part in view.parts() {
         root.part(part)?;
     }
@@ -124,7 +124,11 @@ impl Root<'_, '_> {
         if subset_pid {
             return;
         }
-        let seen = |name: &&str| self.plan.host.files.look(&Path::new("/proc").join(name)).is_ok();
+        // Covered also where the host does not say whether it is there: the step then says so.
+        let seen = |name: &&str| match self.plan.host.files.look(&Path::new("/proc").join(name)) {
+            Err(error) => error.raw_os_error() != Some(libc::ENOENT),
+            Ok(_) => true,
+        };
         let (files, dirs): (Vec<_>, Vec<_>) =
             (PROC_FILES.into_iter().filter(seen).collect(), PROC_DIRS.into_iter().filter(seen).collect());
         for name in files {
@@ -148,12 +152,16 @@ impl Root<'_, '_> {
         self.attach(sys, origin);
     }
 
-    fn devices(&mut self) {
+    fn devices(&mut self) -> Result<(), Error> {
         let origin = &Origin::Default;
         let mut known = Known::default();
         for name in DEVICES {
             let path = Path::new("/dev").join(name);
-            let Ok(found) = self.plan.host.files.at(&mut known, &path) else { continue };
+            let found = match self.plan.host.files.at(&mut known, &path) {
+                Ok(found) => found,
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+                Err(error) => return Err(cannot_show(&path, origin, &error)),
+            };
             self.file(&path, "", 0o666, origin);
             let source = self.plan.path(&found.path);
             self.plan.init(
@@ -176,6 +184,7 @@ impl Root<'_, '_> {
         ] {
             self.link(&Path::new("/dev").join(name), Path::new(target), origin);
         }
+        Ok(())
     }
 
     fn tmpfs(&mut self, dest: &Path, size: &str, inodes: &str, mode: &str, attrs: Attrs, origin: &Origin) {
@@ -205,7 +214,7 @@ impl Root<'_, '_> {
                     self.file(dest, "", 0o444, origin);
                 }
                 let attrs = bind_attrs(*access);
-                if *callers && self.plan.host.uid == 0 {
+                if *callers && self.plan.map.privileged {
                     // Only somebody with CAP_SYS_ADMIN over the file system can map its ids: the
                     // supervisor makes the tree, the child puts it in its place.
                     let slot = self.plan.slot()?;

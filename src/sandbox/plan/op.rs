@@ -84,8 +84,8 @@ pub(crate) enum Op {
     CloseOthers,
     /// PR_SET_PDEATHSIG.
     DieWithParent,
-    /// Join a cgroup v1 group by writing to its inherited `tasks` file: free of the wait for an RCU
-    /// grace period that a write of a foreign pid to `cgroup.procs` brings.
+    /// Join a cgroup by writing to its inherited `tasks` file (v1: free of the wait for an RCU grace period
+    /// that a write of a foreign pid to `cgroup.procs` brings) or `cgroup.procs` (v2 without clone3).
     JoinCgroup {
         tasks: Slot,
     },
@@ -209,9 +209,9 @@ pub(crate) enum Op {
         slot: Slot,
         fd: i32,
     },
-    /// SIG_DFL for the signals of `mask` (bit 0 is signal 1) that the caller ignores, and none held back.
+    /// SIG_DFL for these signals (bit 0 is signal 1), and then none held back.
     ResetSignals {
-        ignored: u64,
+        signals: u64,
     },
     /// Mark every descriptor from 3 on close-on-exec.
     CloseOnExec,
@@ -258,4 +258,31 @@ pub(crate) enum Op {
     Exec,
     /// Reap until the payload ends, forward signals, end with the supervisor.
     Reap,
+}
+
+impl Op {
+    /// Needs CAP_SYS_ADMIN (or another capability) in the user namespace.
+    pub(crate) const fn needs_capability(&self) -> bool {
+        matches!(
+            self,
+            Self::UnshareCgroup
+                | Self::DropGroups
+                | Self::SetGid { .. }
+                | Self::SetUid { .. }
+                | Self::MakePrivate
+                | Self::NewTmpfs { .. }
+                | Self::NewProc { .. }
+                | Self::NewDevpts
+                | Self::AttachRoot
+                | Self::CloneTree { .. }
+                | Self::SetAttrs { .. }
+                | Self::Attach { .. }
+                | Self::PivotRoot
+                | Self::DetachOldRoot
+                | Self::Hostname { .. }
+                | Self::LoopbackUp
+                | Self::LockSecurebits
+                | Self::DropBoundingSet { .. }
+        )
+    }
 }

@@ -11,6 +11,7 @@ use super::{Fate, HostOp, Plan, limits};
 use crate::policy::{Layer, Origin};
 use crate::sandbox::child::record::Role;
 use crate::sandbox::sys::mount::Attrs;
+use crate::sandbox::sys::process::Start;
 
 impl fmt::Display for Plan {
     /// One step a line, in order: role, number, what, and the line that caused it.
@@ -30,6 +31,9 @@ impl fmt::Display for Plan {
         for layer in Layer::ALL {
             match self.fates.get(&layer) {
                 Some(Fate::Applied { detail, .. }) => writeln!(f, "layer {layer}: {detail}")?,
+                Some(Fate::InPart { detail, reason, .. }) => {
+                    writeln!(f, "layer {layer}: {detail}, IN PART: {reason}")?;
+                }
                 Some(Fate::GivenUp { reason }) => writeln!(f, "layer {layer}: GIVEN UP: {reason}")?,
                 None => writeln!(f, "layer {layer}: not decided")?,
             }
@@ -122,7 +126,7 @@ impl Plan {
             Op::Rlimit { resource, soft, hard } if soft == hard => format!("rlimit {} {soft}", limits::name(resource)),
             Op::Rlimit { resource, soft, hard } => format!("rlimit {} {soft} to {hard}", limits::name(resource)),
             Op::Stdio { slot: place, fd } => format!("{} becomes descriptor {fd}", slot(place)),
-            Op::ResetSignals { ignored } => format!("reset signals (ignored by the caller: {ignored:#x})"),
+            Op::ResetSignals { signals } => format!("reset signals {signals:#x}, hold none back"),
             Op::CloseOnExec => "close-on-exec from 3 on".to_owned(),
             Op::Open { gate } => format!("open gate {}", slot(gate)),
             Op::ExpectAbsent { path } => format!("expect no {}", self.str(path)),
@@ -153,13 +157,14 @@ impl Plan {
 
 fn host_op(op: &HostOp) -> String {
     match op {
+        HostOp::JoinScope { scope } => format!("have systemd move this process to {}", scope.name),
         HostOp::MoveSelf { dir } => format!("move this process to {}", dir.display()),
         HostOp::MakeGroup { dir } => format!("make group {}", dir.display()),
         HostOp::SetLimit { file, value, optional } => {
             format!("write {value} to {}{}", file.display(), if *optional { " if it is there" } else { "" })
         }
         HostOp::OpenTasks { file, slot: place } => format!("open {} as {}", file.display(), slot(*place)),
-        HostOp::MakeIdMap { to_uid, to_gid } => format!("make id map 0 -> uid {to_uid} gid {to_gid}"),
+        HostOp::MakeIdMap { to_uid, to_gid, .. } => format!("make id map 0 -> uid {to_uid} gid {to_gid}"),
         HostOp::MapTree { source, attrs, slot: place, plain_if_unsupported } => format!(
             "clone id-mapped tree {} ({}) as {}{}",
             source.path.display(),
@@ -167,7 +172,7 @@ fn host_op(op: &HostOp) -> String {
             slot(*place),
             if *plain_if_unsupported { ", unmapped if its file system cannot" } else { "" }
         ),
-        HostOp::Clone { namespaces, into } => {
+        HostOp::Clone { start, namespaces, into } => {
             let names: Vec<&str> = [
                 (libc::CLONE_NEWUSER, "user"),
                 (libc::CLONE_NEWNS, "mount"),
@@ -181,7 +186,11 @@ fn host_op(op: &HostOp) -> String {
             .map(|(_, name)| name)
             .collect();
             let group = into.as_ref().map(|dir| format!(" into {}", dir.display())).unwrap_or_default();
-            format!("clone init with namespaces {}{group}", names.join(" "))
+            let call = match start {
+                Start::Clone3 => "clone",
+                Start::Clone => "clone (the old call)",
+            };
+            format!("{call} init with namespaces {}{group}", names.join(" "))
         }
         HostOp::WriteMaps { map } => format!(
             "map uid {inside} -> {}, gid {inside} -> {}{}",

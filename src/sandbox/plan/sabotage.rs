@@ -42,6 +42,7 @@ pub(super) fn leave_out(
         HostOp::OpenTasks { .. } => !named("JoinCgroup"),
         HostOp::Clone { .. }
         | HostOp::MakeGroup { .. }
+        | HostOp::JoinScope { .. }
         | HostOp::MoveSelf { .. }
         | HostOp::MakeIdMap { .. }
         | HostOp::MapTree { .. }

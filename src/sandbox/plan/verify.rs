@@ -49,7 +49,9 @@ fn supervisor<'a>(ops: impl Iterator<Item = &'a HostOp>) -> Result<(), &'static 
     let mut stage = 0;
     for op in ops {
         match op {
-            HostOp::MoveSelf { .. } => holds(groups.is_empty(), "the supervisor moves after the group was made")?,
+            HostOp::JoinScope { .. } | HostOp::MoveSelf { .. } => {
+                holds(groups.is_empty(), "the supervisor moves after the group was made")?
+            }
             HostOp::MakeGroup { dir } => groups.push(dir),
             HostOp::SetLimit { file, .. } => {
                 let own = file.parent().is_some_and(|dir| groups.iter().any(|group| *group == dir));
@@ -81,31 +83,6 @@ fn supervisor<'a>(ops: impl Iterator<Item = &'a HostOp>) -> Result<(), &'static 
     holds(stage == 3, "the child is never released")
 }
 
-/// Needs CAP_SYS_ADMIN (or another capability) in the user namespace.
-const fn privileged(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::UnshareCgroup
-            | Op::DropGroups
-            | Op::SetGid { .. }
-            | Op::SetUid { .. }
-            | Op::MakePrivate
-            | Op::NewTmpfs { .. }
-            | Op::NewProc { .. }
-            | Op::NewDevpts
-            | Op::AttachRoot
-            | Op::CloneTree { .. }
-            | Op::SetAttrs { .. }
-            | Op::Attach { .. }
-            | Op::PivotRoot
-            | Op::DetachOldRoot
-            | Op::Hostname { .. }
-            | Op::LoopbackUp
-            | Op::LockSecurebits
-            | Op::DropBoundingSet { .. }
-    )
-}
-
 fn init(ops: &[Op]) -> Result<(), &'static str> {
     holds(matches!(ops.first(), Some(Op::HoldSignals)), "init does not begin by holding signals back")?;
     holds(matches!(ops.last(), Some(Op::Reap)), "init does not end by reaping")?;
@@ -126,7 +103,7 @@ fn init(ops: &[Op]) -> Result<(), &'static str> {
     let mounts = last(ops, |op| matches!(op, Op::Attach { .. } | Op::SetAttrs { .. }));
     holds(mounts.is_some_and(|at| at < pivot), "something is mounted after pivot_root")?;
     let caps = once(ops, |op| matches!(op, Op::DropCaps), "capabilities are not dropped once")?;
-    holds(last(ops, privileged).is_some_and(|at| at < caps), "a step needs a capability that is gone")?;
+    holds(last(ops, Op::needs_capability).is_some_and(|at| at < caps), "a step needs a capability that is gone")?;
     let bounding = once(ops, |op| matches!(op, Op::DropBoundingSet { .. }), "the bounding set is not emptied once")?;
     holds(bounding < caps, "the bounding set is emptied too late")?;
     let no_new_privs = once(ops, |op| matches!(op, Op::NoNewPrivs), "no_new_privs is not set once")?;
@@ -142,7 +119,7 @@ fn init(ops: &[Op]) -> Result<(), &'static str> {
 
 fn payload(ops: &[Op]) -> Result<(), &'static str> {
     holds(matches!(ops.last(), Some(Op::Exec)), "the payload does not end with exec")?;
-    holds(!ops.iter().any(privileged), "the payload's steps need a capability that is gone")?;
+    holds(!ops.iter().any(Op::needs_capability), "the payload's steps need a capability that is gone")?;
     let gate = once(ops, |op| matches!(op, Op::Await { .. }), "the payload does not wait for init once")?;
     let closed = once(ops, |op| matches!(op, Op::CloseOnExec), "descriptors are not closed once")?;
     let opens = |op: &Op| matches!(op, Op::LandlockRuleset { .. } | Op::LandlockAllow { .. } | Op::Stdio { .. });

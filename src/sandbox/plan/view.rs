@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -195,7 +196,12 @@ impl View {
                             last = Inside::Dir;
                             None
                         }
-                        Err(_) => return Inside::Missing,
+                        Err(error) => {
+                            return match error.raw_os_error() {
+                                Some(libc::ENOENT | libc::ENOTDIR) => Inside::Missing,
+                                errno => Inside::Unknown(errno.unwrap_or(libc::EIO)),
+                            };
+                        }
                     }
                 }
                 Some((_, Shows::Tmpfs { .. } | Shows::Link { .. })) | None if self.dirs.contains_key(&next) => {
@@ -238,6 +244,8 @@ pub(crate) enum Inside {
     },
     /// A device, socket or pipe.
     Other,
+    /// The host does not say: an errno of lstat(2).
+    Unknown(i32),
 }
 
 /// `Path::starts_with` for what it is asked most, paths that have nothing in common: bytes first.
@@ -269,19 +277,22 @@ fn resolve(files: &Files, known: &mut Known, entry: &ViewEntry, origin: &Origin)
         Ok(Found { kind: Kind::Link(target), .. }) if source == dest => return Ok(Some(Shows::Link { target })),
         Err(error) if *optional && error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
         Ok(found) if !matches!(found.kind, Kind::Link(_)) => found,
-        Ok(_) | Err(_) => find(files, source, origin)?,
+        Ok(_) => find(files, source, origin)?,
+        Err(error) => return Err(cannot_show(source, origin, &error)),
     };
     let callers = !SYSTEM_TREES.iter().any(|tree| found.path.starts_with(tree));
     Ok(Some(Shows::Bind { found, access: *access, callers }))
 }
 
 fn find(files: &Files, source: &Path, origin: &Origin) -> Result<Found, Error> {
-    files.find(source).map_err(|error| {
-        let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        Error::new(ErrorKind::Profile, format!("{origin}: cannot show {}: {}", source.display(), describe_errno(errno)))
-            .with_errno(errno)
-            .with_hint("make it, or take it out of the view (a profile can say optional = true)")
-    })
+    files.find(source).map_err(|error| cannot_show(source, origin, &error))
+}
+
+pub(super) fn cannot_show(source: &Path, origin: &Origin, error: &io::Error) -> Error {
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    Error::new(ErrorKind::Profile, format!("{origin}: cannot show {}: {}", source.display(), describe_errno(errno)))
+        .with_errno(errno)
+        .with_hint("make it, or take it out of the view (a profile can say optional = true)")
 }
 
 #[cfg(test)]

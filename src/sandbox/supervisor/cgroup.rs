@@ -142,6 +142,13 @@ impl Guard {
         self.field(Controller::Pids, "pids.events", "max")
     }
 
+    /// Bytes that the tree had read from and written to storage, all devices together. v2, where the io
+    /// controller is to be had.
+    pub(super) fn storage(&self) -> Option<(u64, u64)> {
+        let text = fs::read_to_string(self.groups.dir(Controller::Io)?.join("io.stat")).ok()?;
+        Some((io_stat(&text, "rbytes"), io_stat(&text, "wbytes")))
+    }
+
     /// Removes the groups, newest first.
     ///
     /// # Errors
@@ -161,6 +168,14 @@ impl Drop for Guard {
             self.made.clear();
         }
     }
+}
+
+/// Sums a key of io.stat, whose lines are `MAJOR:MINOR key=value …`. A device that saw nothing has no line, and
+/// one that is going away has no keys.
+fn io_stat(text: &str, key: &str) -> u64 {
+    let values =
+        text.split_whitespace().filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok());
+    values.fold(0, u64::saturating_add)
 }
 
 /// rmdir(2), again while the kernel still counts a process that has just died in it.
@@ -246,7 +261,7 @@ fn owner(name: &str) -> Option<(u32, u64)> {
 }
 
 /// When a process was started, in clock ticks after boot: field 22 of /proc/PID/stat.
-pub(super) fn start_time(pid: u32) -> Option<u64> {
+pub(in crate::sandbox) fn start_time(pid: u32) -> Option<u64> {
     let stat = text(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
@@ -261,6 +276,13 @@ mod tests {
         for other in ["jail-", "jail-1-2", "jail-1-2-3-4", "jail-a-2-3", "jailer-1-2-3", "user.slice"] {
             assert_eq!(owner(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn io_stat_adds_devices_up_and_bears_lines_without_keys() {
+        let text = "8:0 rbytes=4096 wbytes=512 rios=1 wios=1 dbytes=0 dios=0\n7:0 \n253:0 rbytes=1 wbytes=0 rios=1\n";
+        assert_eq!((io_stat(text, "rbytes"), io_stat(text, "wbytes")), (4097, 512));
+        assert_eq!(io_stat("", "rbytes"), 0);
     }
 
     #[test]

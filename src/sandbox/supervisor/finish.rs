@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::policy::{Layer, Limits};
 use crate::report::{
     ErrorInfo, Faults, Io, LayerStatus, Memory, OutputReport, Posture, ProfileId, Report, SCHEMA, Sched, Source, Tasks,
@@ -19,15 +19,16 @@ use super::verdict::{self, Evidence};
 use super::{Running, micros, millis, usage};
 
 /// Input and output of the tree. Init's accounting is root's to read, for init is undumpable; wait4 tells
-/// everybody what went to and came from storage.
-fn io_report(moved: Option<usage::Moved>, reaped: Option<Reaped>) -> Io {
-    match (moved, reaped) {
+/// everybody what went to and came from storage. For storage the group's counters come first: they miss nobody.
+fn io_report(moved: Option<usage::Moved>, reaped: Option<Reaped>, storage: Option<(u64, u64)>) -> Io {
+    let mut io = match (moved, reaped) {
         (Some(moved), _) => Io {
             read_bytes: Some(moved.read),
             write_bytes: Some(moved.write),
             storage_read_bytes: Some(moved.storage_read),
             storage_write_bytes: Some(moved.storage_write),
             source: Some(Source::Procfs),
+            storage_source: None,
         },
         (None, Some(reaped)) => Io {
             storage_read_bytes: Some(reaped.storage_read),
@@ -36,7 +37,14 @@ fn io_report(moved: Option<usage::Moved>, reaped: Option<Reaped>) -> Io {
             ..Io::default()
         },
         (None, None) => Io::default(),
+    };
+    if let Some((read, write)) = storage {
+        (io.storage_read_bytes, io.storage_write_bytes) = (Some(read), Some(write));
+        io.storage_source = Some(Source::Cgroup);
+        // Of rusage's figures nothing is left.
+        io.source = io.source.filter(|source| *source == Source::Procfs);
     }
+    io
 }
 
 impl Running {
@@ -90,6 +98,13 @@ impl Running {
             output_limit: self.policy.output.limit.value.map(|limit| limit.0),
             output_cut: self.output_cut,
         };
+        // Of two things that went wrong the earlier one is told.
+        if self.failure.is_none() && evidence.is_unknown() {
+            self.failure = Some(
+                Error::new(ErrorKind::Internal, "the jail's init ended before it could tell how the program did")
+                    .with_hint("somebody outside killed it, or the kernel refused it a system call; the run was ended"),
+            );
+        }
         if let (None, Some(error)) = (&self.failure, figures.error.take()) {
             self.failure = Some(error);
         }
@@ -125,7 +140,7 @@ impl Running {
             },
             memory: Memory { peak_bytes: memory_peak, source: memory_source, oom_kills: figures.oom_kills },
             tasks: Tasks { peak: tasks_peak, source: tasks_source, refused_forks: figures.refused_forks },
-            io: io_report(moved, reaped),
+            io: io_report(moved, reaped, figures.storage),
             sched: Sched {
                 voluntary_switches: reaped.map(|reaped| reaped.voluntary_switches),
                 involuntary_switches: reaped.map(|reaped| reaped.involuntary_switches),
@@ -141,6 +156,7 @@ impl Running {
         }
     }
 
+    /// The verdict, and what of it is an error of ours.
     fn judge(&self, evidence: &Evidence, limits: &Limits) -> (Verdict, Option<ErrorInfo>) {
         let Some(error) = &self.failure else { return (evidence.verdict(limits), None) };
         // A set-up that was cut short by a limit or by the caller failed for that reason.
@@ -170,6 +186,7 @@ impl Running {
             oom_kills: guard.oom_kills(),
             tasks_peak: guard.tasks_peak(),
             refused_forks: guard.refused_forks(),
+            storage: guard.storage(),
             error: None,
         };
         figures.error = guard.remove().err();
@@ -182,28 +199,39 @@ impl Running {
         let mut posture =
             Posture { kernel: self.plan.kernel.clone(), landlock_abi: self.plan.landlock_abi, ..Posture::default() };
         for (layer, fate) in &self.plan.fates {
-            let status = match fate {
-                Fate::Applied { detail, witness } => LayerStatus {
-                    requested: true,
-                    applied: ran,
-                    witnessed: ran
-                        && match witness {
-                            Witness::Child => true,
-                            Witness::Counter => self.counted(*layer, evidence),
-                            Witness::No => false,
-                        },
-                    detail: Some(if *layer == Layer::Ids && !self.unmapped.is_empty() {
-                        format!("{detail}; shown without an id map: {}", self.unmapped.join(", "))
-                    } else {
-                        detail.clone()
-                    }),
-                    reason: (!ran).then(|| "the set-up failed".to_owned()),
-                },
+            let held = |detail: &str, witness: &Witness| LayerStatus {
+                requested: true,
+                applied: ran,
+                witnessed: ran
+                    && match witness {
+                        Witness::Child => true,
+                        Witness::Counter => self.counted(*layer, evidence),
+                        Witness::No => false,
+                    },
+                detail: Some(detail.to_owned()),
+                reason: (!ran).then(|| "the set-up failed".to_owned()),
+            };
+            let mut status = match fate {
+                Fate::Applied { detail, witness } => held(detail, witness),
+                Fate::InPart { detail, witness, reason } => {
+                    posture.degraded.push(layer.name().to_owned());
+                    LayerStatus { reason: Some(reason.clone()), ..held(detail, witness) }
+                }
                 Fate::GivenUp { reason } => {
                     posture.degraded.push(layer.name().to_owned());
                     LayerStatus { requested: true, reason: Some(reason.clone()), ..LayerStatus::default() }
                 }
             };
+            if *layer == Layer::Ids && !self.unmapped.is_empty() {
+                let paths: Vec<&str> = self.unmapped.iter().map(|tree| tree.path.as_str()).collect();
+                let detail = status.detail.unwrap_or_default();
+                status.detail = Some(format!("{detail}; shown without an id map: {}", paths.join(", ")));
+                // For reading alone nothing is lost but how owners look.
+                if self.unmapped.iter().any(|tree| tree.writable) {
+                    posture.degraded.push(layer.name().to_owned());
+                    status.reason.get_or_insert_with(|| "a file system cannot be id-mapped".to_owned());
+                }
+            }
             posture.layers.insert(layer.name().to_owned(), status);
         }
         posture
@@ -236,5 +264,6 @@ struct Figures {
     oom_kills: Option<u64>,
     tasks_peak: Option<u64>,
     refused_forks: Option<u64>,
+    storage: Option<(u64, u64)>,
     error: Option<Error>,
 }

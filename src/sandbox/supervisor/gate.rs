@@ -20,10 +20,10 @@ use crate::sandbox::plan::ids::IdMap;
 use crate::sandbox::plan::op::{SLOTS, Slot};
 use crate::sandbox::plan::{HostOp, Plan};
 use crate::sandbox::sys::mount::{self, Attrs};
-use crate::sandbox::sys::process::{self, Process};
+use crate::sandbox::sys::process::{self, Process, Start};
 use crate::sandbox::sys::{Errno, ZStr, fd};
 
-use super::cgroup;
+use super::{cgroup, explain};
 
 /// Our ends of the pipes.
 #[derive(Debug)]
@@ -39,12 +39,20 @@ pub(super) struct Ends {
     pub(super) stderr: OwnedFd,
 }
 
-/// What came of the supervisor's steps. `unmapped` names trees that are shown without an id map.
+/// A tree of a root caller's that is shown without an id map.
+#[derive(Debug)]
+pub(super) struct Unmapped {
+    pub(super) path: String,
+    /// Only where the policy gave up the layer `ids`.
+    pub(super) writable: bool,
+}
+
+/// What came of the supervisor's steps.
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) process: Process,
     pub(super) ends: Ends,
-    pub(super) unmapped: Vec<String>,
+    pub(super) unmapped: Vec<Unmapped>,
     /// How long the cgroup's steps took.
     pub(super) cgroup: Duration,
     /// The two moments that only the steps see; the second also on the child's clock.
@@ -135,6 +143,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
             cgroup = Some(before.elapsed());
         }
         match &step.op {
+            HostOp::JoinScope { scope } => scope.join()?,
             HostOp::MoveSelf { dir } => cgroup::move_self(dir)?,
             HostOp::MakeGroup { dir } => guard.make(dir)?,
             HostOp::SetLimit { file, value, optional } => match cgroup::write(file, value) {
@@ -147,20 +156,21 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 let tasks = tasks.map_err(|error| cgroup::refused("open", file, &error))?;
                 inherited.give(*slot, above_stdio(tasks.into())?)?;
             }
-            HostOp::MakeIdMap { to_uid, to_gid } => id_map = Some(make_id_map(*to_uid, *to_gid)?),
+            HostOp::MakeIdMap { start, to_uid, to_gid } => id_map = Some(make_id_map(*start, *to_uid, *to_gid)?),
             HostOp::MapTree { source, attrs, slot, plain_if_unsupported } => {
                 let Some((userns, _)) = &id_map else {
                     return Err(Error::new(ErrorKind::Internal, "a tree is mapped before the map is made"));
                 };
                 let (tree, mapped) = map_tree(source, *attrs, userns.as_fd(), *plain_if_unsupported)?;
                 if !mapped {
-                    unmapped.push(source.path.display().to_string());
+                    let writable = !attrs.has(Attrs::RDONLY);
+                    unmapped.push(Unmapped { path: source.path.display().to_string(), writable });
                 }
                 inherited.give(*slot, above_stdio(tree)?)?;
             }
-            HostOp::Clone { namespaces, into } => {
+            HostOp::Clone { start, namespaces, into } => {
                 before_clone = Instant::now();
-                process = Some(clone(plan, *namespaces, into.as_deref(), &inherited)?);
+                process = Some(clone(plan, *start, *namespaces, into.as_deref(), &inherited)?);
                 after_clone = Instant::now();
                 cloned_us = process::clock_us().map_err(|errno| failed("read the clock", errno))?;
                 // The child has its copies; what it alone must hold we must not.
@@ -185,62 +195,42 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     Ok(Started { process, ends, unmapped, cgroup, before_clone, after_clone, cloned_us })
 }
 
-fn clone(plan: &Plan, namespaces: u64, into: Option<&Path>, inherited: &Inherited) -> Result<Process, Error> {
+fn clone(
+    plan: &Plan,
+    start: Start,
+    namespaces: u64,
+    into: Option<&Path>,
+    inherited: &Inherited,
+) -> Result<Process, Error> {
     let group =
         into.map(|dir| fs::File::open(dir).map_err(|error| cgroup::refused("open", dir, &error))).transpose()?;
     let script = plan.script();
     let mut slots = inherited.slots;
     let group = group.as_ref().map(AsRawFd::as_raw_fd);
-    process::spawn(namespaces, group, || child::run(&script, &mut slots)).map_err(clone_refused)
-}
-
-/// A refused clone is the most common reason why sandboxes do not start: say which of the causes it is.
-fn clone_refused(errno: Errno) -> Error {
-    let hint = match errno.0 {
-        libc::EPERM => {
-            "user namespaces are switched off here: see kernel.apparmor_restrict_unprivileged_userns and \
-             kernel.unprivileged_userns_clone, or the seccomp profile of the container"
-        }
-        libc::ENOSPC => {
-            "the limit on namespaces is reached: see user.max_user_namespaces and its siblings in /proc/sys/user"
-        }
-        libc::ENOSYS => "this kernel has no clone3 (it came with Linux 5.3), or a container's filter hides it",
-        libc::EAGAIN => "the caller's limit on processes is reached: see ulimit -u and pids.max of its cgroup",
-        libc::ENOMEM => "the machine is out of memory",
-        _ => "see clone3 in clone(2)",
-    };
-    failed("clone with namespaces", errno).with_hint(hint)
+    process::spawn(start, namespaces, group, || child::run(&script, &mut slots)).map_err(explain::clone)
 }
 
 /// A user namespace that maps its id 0 to `uid` and `gid`: the form in which mount_setattr(2) takes an id
 /// map. A process lives in it only until we have a descriptor of it.
 ///
 /// The process has been killed when this returns. Whoever drops it waits for it: later, for it takes its time.
-fn make_id_map(uid: u32, gid: u32) -> Result<(OwnedFd, Process), Error> {
+fn make_id_map(start: Start, uid: u32, gid: u32) -> Result<(OwnedFd, Process), Error> {
     let (wait, release) = pipe()?;
     let wait_raw = wait.as_raw_fd();
     let namespace = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
-    let holder = process::spawn(namespace, None, || child::hold(wait_raw)).map_err(clone_refused)?;
+    let holder = process::spawn(start, namespace, None, || child::hold(wait_raw)).map_err(explain::clone)?;
     let proc = format!("/proc/{}", holder.pid);
     let map = |file: &str, id: u32| {
         let path = format!("{proc}/{file}");
-        cgroup::write(Path::new(&path), &format!("0 {id} 1")).map_err(|error| map_refused(file, &error))
+        cgroup::write(Path::new(&path), &format!("0 {id} 1")).map_err(|error| explain::map(file, &error))
     };
     let opened = map("uid_map", uid)
         .and_then(|()| map("gid_map", gid))
-        .and_then(|()| fs::File::open(format!("{proc}/ns/user")).map_err(|error| map_refused("ns/user", &error)));
+        .and_then(|()| fs::File::open(format!("{proc}/ns/user")).map_err(|error| explain::map("ns/user", &error)));
     drop((release, wait));
     // Not left to the pipe: another thread's clone may hold a copy of our end for a moment yet.
     holder.signal(libc::SIGKILL).map_err(|errno| failed("end the holder of a user namespace", errno))?;
     Ok((opened?.into(), holder))
-}
-
-fn map_refused(file: &str, error: &std::io::Error) -> Error {
-    let errno = error.raw_os_error().unwrap_or(libc::EIO);
-    failed(&format!("write {file} of the child"), Errno(errno)).with_hint(
-        "the kernel lets this caller make a user namespace but not use it: on Ubuntu see \
-         kernel.apparmor_restrict_unprivileged_userns, in a container its user namespace settings",
-    )
 }
 
 /// A detached copy of the tree of `source`, id-mapped. `false` when it is shown as it is instead.
@@ -258,15 +248,24 @@ fn map_tree(source: &Found, attrs: Attrs, userns: BorrowedFd<'_>, plain: bool) -
     }
     let clone = |recursive| mount::clone_tree(at.as_raw_fd(), recursive).map(fd::own);
     let recursive = source.kind == crate::host::Kind::Dir;
-    let tree = clone(recursive).map_err(|errno| failed(&format!("clone the mount of {shown}"), errno))?;
+    let tree = clone(recursive).map_err(|errno| explain::mount(&format!("clone the mount of {shown}"), errno))?;
     match mount::set_idmap(tree.as_raw_fd(), userns.as_raw_fd(), attrs) {
         Ok(()) => Ok((tree, true)),
         Err(Errno(libc::EINVAL | libc::EPERM)) if plain => {
             mount::set_attrs(tree.as_raw_fd(), attrs, recursive)
-                .map_err(|errno| failed(&format!("set the attributes of {shown}"), errno))?;
+                .map_err(|errno| explain::mount(&format!("set the attributes of {shown}"), errno))?;
             Ok((tree, false))
         }
-        Err(errno) => Err(failed(&format!("id-map {shown}, which is to be written to"), errno).with_hint(
+        Err(Errno(libc::ENOSYS)) => Err(explain::mount(&format!("id-map {shown}"), Errno(libc::ENOSYS))),
+        Err(errno) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "ids cannot be enforced here: {shown}, which is to be written to, cannot be id-mapped: {}",
+                describe_errno(errno.0)
+            ),
+        )
+        .with_errno(errno.0)
+        .with_hint(
             "its file system cannot show files under another id; work on a copy elsewhere, run as an ordinary user, \
              or go without by name: --allow-degraded ids (it is then shown as it is)",
         )),
@@ -278,7 +277,7 @@ fn write_maps(process: &Option<Process>, map: IdMap) -> Result<(), Error> {
     let inside = crate::sandbox::plan::ids::INSIDE;
     let write = |file: &str, value: &str| {
         let path = format!("/proc/{}/{file}", process.pid);
-        cgroup::write(Path::new(&path), value).map_err(|error| map_refused(file, &error))
+        cgroup::write(Path::new(&path), value).map_err(|error| explain::map(file, &error))
     };
     if !map.privileged {
         // Before gid_map, which an ordinary caller may only write after this (user_namespaces(7)).

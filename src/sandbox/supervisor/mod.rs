@@ -9,6 +9,7 @@
 //! number of descriptors does not grow with the number of tasks inside.
 
 mod cgroup;
+mod explain;
 mod finish;
 mod gate;
 mod stream;
@@ -31,12 +32,13 @@ use nix::unistd::{dup, read, write};
 use crate::error::{Error, ErrorKind, describe_errno};
 use crate::policy::{Layer, OnOverflow, Policy};
 use crate::report::{Report, Setup, rfc3339};
-use crate::sandbox::child::record::{self, Record, Role};
-use crate::sandbox::plan::op::{Moment, Op};
+use crate::sandbox::child::record::{self, Record};
+use crate::sandbox::plan::op::Moment;
 use crate::sandbox::plan::{Plan, RunName};
 use crate::sandbox::sys::process::{self, Process};
 use crate::sandbox::{Command, OutputMode, Stdin};
 
+pub(super) use cgroup::start_time;
 use gate::News;
 use stream::{Input, Output};
 use usage::Samples;
@@ -69,7 +71,7 @@ pub struct Running {
     setup: Setup,
     /// The child's last moment, on its clock.
     last_stamp: u32,
-    unmapped: Vec<String>,
+    unmapped: Vec<gate::Unmapped>,
     /// `None` once it is reaped.
     process: Option<Process>,
     guard: cgroup::Guard,
@@ -131,7 +133,7 @@ pub(super) fn name_run() -> RunName {
     static STARTED: OnceLock<u64> = OnceLock::new();
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let pid = std::process::id();
-    let started = *STARTED.get_or_init(|| cgroup::start_time(pid).unwrap_or(0));
+    let started = *STARTED.get_or_init(|| start_time(pid).unwrap_or(0));
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     RunName { name: cgroup::name(pid, started, run), number: pid.wrapping_add(run.wrapping_mul(7919)) }
 }
@@ -506,7 +508,11 @@ impl Running {
                 self.setup.exec_us = sent.then(|| u64::from(now.wrapping_sub(self.last_stamp)));
                 None
             }
-            News::Record(Record::Failed { role, step, errno }) => Some(self.explain(role, step, errno)),
+            News::Record(Record::Failed { role, step, errno }) => {
+                // As the caller named it.
+                let program = self.argv.first().map_or("", String::as_str);
+                Some(explain::step(&self.plan, role, step, errno, program))
+            }
             News::Record(Record::Ended { .. }) => {
                 Some(Error::new(ErrorKind::Internal, "init reported an end where set-up records belong"))
             }
@@ -664,49 +670,6 @@ impl Running {
         let sample = self.samples.as_ref().map(|_| self.next_sample);
         let oom = self.oom_seen.map(|_| Instant::now() + Duration::from_millis(1));
         [self.wall_deadline(), self.kill_at, sample, self.next_cpu_check, oom].into_iter().flatten().min()
-    }
-
-    /// A step that failed inside, in words.
-    fn explain(&self, role: Role, step: u16, errno: i32) -> Error {
-        let name = self.plan.step_name(role, step);
-        let desc = describe_errno(errno);
-        // As the caller named it.
-        let program = self.argv.first().map_or("", String::as_str);
-        let op = match role {
-            Role::Init => self.plan.init.get(usize::from(step)),
-            Role::Payload => self.plan.payload.get(usize::from(step)),
-        };
-        let error = match (op, errno) {
-            (Some(Op::Exec), libc::ENOENT) => Error::new(
-                ErrorKind::NotFound,
-                format!("{program}: the interpreter or loader that it names is not in the view"),
-            )
-            .with_hint("look at its first line (#!) or at readelf -l, and show that path with --rx"),
-            (Some(Op::Exec), libc::ENOEXEC) => Error::new(
-                ErrorKind::NotExecutable,
-                format!("{program}: neither a program of this machine nor a script with a #! line"),
-            )
-            .with_hint("name its interpreter: sh FILE"),
-            (Some(Op::Exec), _) => Error::new(ErrorKind::NotExecutable, format!("{program}: {desc}")),
-            (Some(Op::OpenSource { .. }), libc::ESTALE) => {
-                Error::new(ErrorKind::Setup, format!("{name}: it was replaced while the jail was set up"))
-            }
-            (_, libc::EUCLEAN) => Error::new(ErrorKind::Setup, format!("a layer does not hold: {name}"))
-                .with_hint("this is a bug in jail or in the kernel; please report it with the output of jail plan"),
-            (Some(Op::SetUid { .. } | Op::MakePrivate | Op::NewTmpfs { .. }), libc::EPERM) => {
-                Error::new(ErrorKind::Unsupported, format!("{name}: {desc}")).with_hint(
-                    "the namespace is there but its capabilities are not: on Ubuntu see \
-                     kernel.apparmor_restrict_unprivileged_userns",
-                )
-            }
-            (Some(Op::NewProc { .. }), libc::EPERM) => Error::new(ErrorKind::Unsupported, format!("{name}: {desc}"))
-                .with_hint("parts of /proc are masked here, as in a container; run with its /proc unmasked"),
-            (Some(Op::SetAttrs { .. } | Op::MakePrivate), libc::ENOSYS) => {
-                Error::new(ErrorKind::Unsupported, format!("{name}: this kernel has no mount_setattr (Linux 5.12)"))
-            }
-            _ => Error::new(ErrorKind::Setup, format!("the jail could not be set up: {name}: {desc}")),
-        };
-        error.with_step(name).with_errno(errno)
     }
 }
 

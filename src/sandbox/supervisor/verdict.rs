@@ -64,6 +64,15 @@ impl Evidence {
         limits.cpu_time.value.zip(self.cpu_us).is_some_and(|(limit, used)| used / 1000 >= limit.0)
     }
 
+    fn oom(&self) -> bool {
+        self.oom_kills.is_some_and(|kills| kills > 0)
+    }
+
+    /// Nobody knows how the program ended: init told nothing, and neither the kernel, for memory, nor we killed it.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.status.is_none() && self.cause.is_none() && !self.oom()
+    }
+
     /// The verdict: kinds in the order of their precedence.
     pub(super) fn verdict(&self, limits: &Limits) -> Verdict {
         let plain = |kind, evidence: String| Verdict {
@@ -80,11 +89,9 @@ impl Evidence {
             unit: limit.map(|_| unit),
             evidence: vec![evidence],
         };
-        let oom = self.oom_kills.is_some_and(|kills| kills > 0);
-        // Without a status init was killed from outside the jail: by the kernel for memory, by us, or
-        // by somebody else, and then the program's end is not known.
-        if self.status.is_none() && self.cause.is_none() && !oom {
-            return plain(VerdictKind::InternalError, "the jail's init was killed from outside".to_owned());
+        let oom = self.oom();
+        if self.is_unknown() {
+            return plain(VerdictKind::InternalError, "the program's end is not known".to_owned());
         }
         if self.cause.is_none() && self.killed_by(libc::SIGSYS) {
             return plain(VerdictKind::SyscallKilled, "the program was killed by SIGSYS".to_owned());

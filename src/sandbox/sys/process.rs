@@ -63,14 +63,61 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// clone3(2), Linux 5.3, as the supervisor calls it: a copy of this process in the namespaces of
-/// `flags`, born into the cgroup v2 directory `cgroup` if given (Linux 5.7). It ends with the value of
-/// `child`. No exit signal: the end is seen on the pidfd only, so that a caller's own SIGCHLD handling
-/// and `waitpid(-1)` never meet it.
+/// Whether clone3(2) is there. ENOSYS: an older kernel, or a filter that hides it, as those of container
+/// runtimes do, which cannot see its flags. It starts nothing: an argument block of no size is EINVAL.
+pub(crate) fn has_clone3() -> bool {
+    // SAFETY: with a size of 0 the kernel reads nothing.
+    let answer = unsafe { call(libc::SYS_clone3, [0; 6]) };
+    answer != Err(Errno(libc::ENOSYS))
+}
+
+/// How the supervisor starts a process, decided by the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// clone3(2), Linux 5.3: into a cgroup, and without the caller's signal handlers.
+    Clone3,
+    /// clone(2), where clone3 is hidden. The child has every signal held back, and the caller's handlers.
+    Clone,
+}
+
+/// A copy of this process in the namespaces of `flags`, as the supervisor makes it; with [`Start::Clone3`]
+/// born into the cgroup v2 directory `cgroup` if given (Linux 5.7). It ends with the value of `child`. No exit
+/// signal: the end is seen on the pidfd only, so that a caller's own SIGCHLD handling and `waitpid(-1)` never
+/// meet it.
 ///
 /// `child` runs in a copy of a process whose other threads are gone in mid-step: it may use neither
 /// heap nor locks, nor anything of `std` that does.
-pub(crate) fn spawn(flags: u64, cgroup: Option<Fd>, child: impl FnOnce() -> i32) -> Result<Process> {
+pub(crate) fn spawn(start: Start, flags: u64, cgroup: Option<Fd>, child: impl FnOnce() -> i32) -> Result<Process> {
+    match start {
+        Start::Clone3 => spawn_by_clone3(flags, cgroup, child),
+        Start::Clone => spawn_by_clone(flags, child),
+    }
+}
+
+fn spawn_by_clone(flags: u64, child: impl FnOnce() -> i32) -> Result<Process> {
+    // A handler of the caller's must not run in the child, which could not tell its caller about it.
+    let before = signal_mask()?;
+    set_signal_mask(!0)?;
+    let mut pidfd: i32 = -1;
+    let flags = flags | u64::from(libc::CLONE_PIDFD.cast_unsigned());
+    let a = [word(flags), 0, (&raw mut pidfd).addr(), 0, 0, 0];
+    // SAFETY: the kernel writes the descriptor number into `pidfd`, which lives on this stack over the call.
+    // Without CLONE_VM the child has a copy of all memory and runs on its copy of this stack, so nothing is
+    // shared; it leaves by exit_group and never returns from here.
+    let pid = unsafe { call(libc::SYS_clone, a) };
+    if pid == Ok(0) {
+        exit(child());
+    }
+    let process = pid.map(|pid| {
+        // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        Process { pid: to_int(pid), pidfd, reaped: false }
+    });
+    set_signal_mask(before)?;
+    process
+}
+
+fn spawn_by_clone3(flags: u64, cgroup: Option<Fd>, child: impl FnOnce() -> i32) -> Result<Process> {
     let mut pidfd: i32 = -1;
     let into = if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 };
     let args = CloneArgs {
@@ -255,11 +302,21 @@ pub(crate) fn rlimit(resource: u32) -> Result<(u64, u64)> {
     Ok((limit.rlim_cur, limit.rlim_max))
 }
 
-/// rt_sigprocmask(2), SIG_SETMASK: exactly the signals of `mask` (bit 0 is signal 1) are held back. Child.
+/// rt_sigprocmask(2), SIG_SETMASK: exactly the signals of `mask` (bit 0 is signal 1) are held back. Child, and
+/// the supervisor around clone(2).
 pub(crate) fn set_signal_mask(mask: u64) -> Result<()> {
     let a = [int(libc::SIG_SETMASK), (&raw const mask).addr(), 0, size_of::<u64>(), 0, 0];
     // SAFETY: the kernel reads 8 bytes of `mask`, alive over the call; no old value is asked for.
     unsafe { call(libc::SYS_rt_sigprocmask, a) }.map(drop_result)
+}
+
+/// rt_sigprocmask(2), read. Supervisor.
+fn signal_mask() -> Result<u64> {
+    let mut mask: u64 = 0;
+    let a = [int(libc::SIG_SETMASK), 0, (&raw mut mask).addr(), size_of::<u64>(), 0, 0];
+    // SAFETY: the kernel writes 8 bytes into `mask`, which is ours; no new value is given.
+    unsafe { call(libc::SYS_rt_sigprocmask, a) }?;
+    Ok(mask)
 }
 
 /// rt_sigaction(2) with SIG_DFL. Child.

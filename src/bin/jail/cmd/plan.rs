@@ -4,7 +4,7 @@
 //! Not for: starting anything.
 //! Runs in: the supervisor.
 
-use jail::{Error, Plan, Sandbox};
+use jail::{Error, Plan};
 
 use crate::args::PlanArgs;
 use crate::{FAILED, overrides, render};
@@ -25,5 +25,5 @@ pub(crate) fn plan(args: &PlanArgs) -> u8 {
 
 fn make(args: &PlanArgs) -> Result<Plan, Error> {
     let command = overrides::command(&args.sandbox, &args.command)?;
-    Sandbox::new(overrides::policy(&args.sandbox)?)?.plan(&command)
+    overrides::sandbox(&args.sandbox, overrides::policy(&args.sandbox)?)?.plan(&command)
 }

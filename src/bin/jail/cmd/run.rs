@@ -66,7 +66,7 @@ fn report(args: &RunArgs, began: Instant) -> (Report, Duration) {
 fn prepare(args: &RunArgs, policy: Policy) -> Result<(Sandbox, Command), Error> {
     let command = overrides::command(&args.sandbox, &args.command)?;
     let command = overrides::connect(command, &args.io)?;
-    Ok((Sandbox::new(policy)?, command))
+    Ok((overrides::sandbox(&args.sandbox, policy)?, command))
 }
 
 /// Keeps the signals that end a run from ending us without a report, before and after the library takes them.
