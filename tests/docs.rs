@@ -5,7 +5,7 @@
 //! Not for: SECURITY.md (see `security`) and examples in Rust, which are documentation tests.
 //! Runs in: the test process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -240,4 +240,61 @@ fn every_source_file_says_what_it_is_for_and_only_sys_is_unsafe() {
             code.filter(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe"));
         assert!(name.starts_with("sandbox/sys/") || unsafe_code.count() == 0, "{name} has unsafe code");
     }
+}
+
+/// Runs `jail true` under strace, and gives how often each system call was made by all its processes.
+fn calls_of_a_start() -> Option<BTreeMap<String, u64>> {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let work = folder.path().join("work");
+    fs::create_dir(&work).unwrap();
+    let jail = support::jail_binary();
+    let status =
+        Command::new("strace").args(["-f", "-qq", "-o"]).arg(&trace).arg(jail).arg("true").current_dir(&work).status();
+    match status {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        status => assert!(status.unwrap().success()),
+    }
+    let mut calls = BTreeMap::new();
+    for line in fs::read_to_string(&trace).unwrap().lines() {
+        // "PID call(…" begins a call; the rest are its resumption, signals and ends.
+        let Some((name, _)) = line.split_once(' ').and_then(|(_, rest)| rest.trim_start().split_once('(')) else {
+            continue;
+        };
+        if name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        {
+            *calls.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    Some(calls)
+}
+
+#[test]
+fn every_system_call_of_a_start_is_explained_and_they_are_few() {
+    // The dynamic loader's own are not ours; 20 are room for another libc's `true`.
+    const MOST: u64 = 680 + 60;
+    let design = text("src/sandbox/DESIGN.md");
+    let table = design.split("## The system calls of one start").nth(1).unwrap().split("\n## ").next().unwrap();
+    let explained: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.split('|').nth(2))
+        .flat_map(|cell| cell.split(',').map(str::trim))
+        .collect();
+
+    let Some(calls) = calls_of_a_start() else {
+        eprintln!("\nSKIPPED: strace is not installed, so nobody counts the system calls of a start");
+        return;
+    };
+
+    // What only the program's loader does.
+    let of_the_program = ["pread64", "fstat", "newfstatat", "mmap", "exit_group"];
+    let unexplained: Vec<_> = calls
+        .keys()
+        .filter(|name| !explained.contains(&name.as_str()) && !of_the_program.contains(&name.as_str()))
+        .collect();
+    assert!(unexplained.is_empty(), "not in DESIGN.md: {unexplained:?}");
+    let sum: u64 = calls.values().sum();
+    assert!(calls["clone3"] >= 1 && sum > 200, "too few to be a start: {calls:?}");
+    assert!(sum <= MOST, "{sum} system calls for one start: {calls:?}");
 }

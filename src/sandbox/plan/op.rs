@@ -80,7 +80,7 @@ pub(crate) enum Op {
     /// one that tells of ended children is read from `CHILDREN`.
     HoldSignals,
     /// Close every descriptor from 3 on that no slot names: what the caller had open, and the ends of
-    /// pipes of other runs that its other threads were just starting.
+    /// pipes of other runs that its other threads were just starting; later, what the mounts left open.
     CloseOthers,
     /// PR_SET_PDEATHSIG.
     DieWithParent,
@@ -127,6 +127,11 @@ pub(crate) enum Op {
     MakeLink {
         path: Text,
         target: Text,
+    },
+    /// An empty file, to be mounted on.
+    MakePoint {
+        path: Text,
+        mode: u32,
     },
     /// A small file with this content; the NUL is not written.
     MakeFile {

@@ -71,7 +71,7 @@ impl Plan {
     fn words(&self, op: Op) -> String {
         match op {
             Op::HoldSignals => "hold all signals back".to_owned(),
-            Op::CloseOthers => "close what the caller had open".to_owned(),
+            Op::CloseOthers => "close all that has no slot".to_owned(),
             Op::DieWithParent => "die with the supervisor's thread".to_owned(),
             Op::JoinCgroup { tasks } => format!("join cgroup by {}", slot(tasks)),
             Op::Await { gate } => format!("wait at gate {}", slot(gate)),
@@ -94,6 +94,7 @@ impl Plan {
             Op::AttachRoot => "attach root".to_owned(),
             Op::MakeDir { path, mode } => format!("mkdir /{} mode={mode:o}", self.str(path)),
             Op::MakeLink { path, target } => format!("link /{} -> {}", self.str(path), self.str(target)),
+            Op::MakePoint { path, mode } => format!("mount point /{} mode={mode:o}", self.str(path)),
             Op::MakeFile { path, mode, .. } => format!("file /{} mode={mode:o}", self.str(path)),
             Op::OpenSource { path, .. } => format!("open {} of the host", self.str(path)),
             Op::OpenInside { path } => format!("open /{}", self.str(path)),

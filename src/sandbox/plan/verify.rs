@@ -152,6 +152,7 @@ fn texts(op: Op) -> Vec<Text> {
         Op::MakeLink { path, target } => vec![path, target],
         Op::MakeFile { path, content, .. } => vec![path, content],
         Op::MakeDir { path, .. }
+        | Op::MakePoint { path, .. }
         | Op::OpenSource { path, .. }
         | Op::OpenInside { path }
         | Op::Chdir { path }
