@@ -135,7 +135,7 @@ impl Known {
 #[derive(Debug, Clone)]
 pub(crate) enum Files {
     Real,
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Made(BTreeMap<PathBuf, Kind>),
 }
 
@@ -169,7 +169,7 @@ impl Files {
                 let data = fs::symlink_metadata(path)?;
                 if data.is_symlink() { fs::read_link(path).map(Kind::Link) } else { Ok(kind_of(&data)) }
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Made(files) => files.get(path).cloned().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)),
         }
     }
@@ -178,7 +178,7 @@ impl Files {
     pub(crate) fn find(&self, path: &Path) -> io::Result<Found> {
         match self {
             Self::Real => identify(&fs::canonicalize(path)?),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Made(_) => self.identify(path),
         }
     }
@@ -195,12 +195,12 @@ impl Files {
                     (None, _) | (_, None) => self.find(&path),
                 }
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Made(_) => self.identify(path),
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     fn identify(&self, path: &Path) -> io::Result<Found> {
         Ok(Found { path: path.to_owned(), kind: self.look(path)?, major: 8, minor: 1, inode: 1 })
     }
@@ -539,7 +539,7 @@ fn v2_home(mount: &CgroupMount<'_>, controller: Controller, cgroup: &str) -> Res
     Ok(GroupHome { version: CgroupVersion::V2, dir, enable: vec![controller], make_room: alone && !is_root })
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Host {
     /// A made-up machine like a current distribution's: root caller, all layers to be had.
     pub(crate) fn made() -> Self {

@@ -114,10 +114,13 @@
 //!
 //! Architectures: x86_64. aarch64 is written for and untested.
 
+pub mod doctor;
 pub mod policy;
 pub mod profile;
 
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod host;
 pub mod report;
 mod sandbox;
@@ -127,6 +130,8 @@ pub use error::{Error, ErrorKind, describe};
 pub use policy::Policy;
 pub use profile::{Profile, ProfileError};
 pub use report::Report;
+#[doc(hidden)]
+pub use sandbox::attempt;
 pub use sandbox::{Command, OutputMode, Plan, Running, Sandbox, Stdin, inherited_descriptor};
 
 /// Compiles and runs the README's example with the others.

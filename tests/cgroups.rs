@@ -133,6 +133,7 @@ fn v2_limits_are_in_the_runs_own_group_below_ours() {
 
 #[test]
 fn v2_figures_come_from_the_groups_counters() {
+    drop(Jail::new());
     home!();
 
     let run = Jail::strictly().probe(["mem", "32"]);

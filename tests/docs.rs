@@ -272,8 +272,8 @@ fn calls_of_a_start() -> Option<BTreeMap<String, u64>> {
 
 #[test]
 fn every_system_call_of_a_start_is_explained_and_they_are_few() {
-    // The dynamic loader's own are not ours; 20 are room for another libc's `true`.
-    const MOST: u64 = 680 + 60;
+    // 703 were seen, some 30 of them the dynamic loader's.
+    const MOST: u64 = 740;
     let design = text("src/sandbox/DESIGN.md");
     let table = design.split("## The system calls of one start").nth(1).unwrap().split("\n## ").next().unwrap();
     let explained: Vec<&str> = table

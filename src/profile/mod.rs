@@ -6,6 +6,8 @@
 //! Runs in: the supervisor, on text that nobody has checked.
 
 mod builtin;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod load;
 mod schema;
 mod units;

@@ -43,6 +43,8 @@ pub struct Command {
     stdin: Stdin,
     output: OutputMode,
     cancel_on_signals: bool,
+    /// There is no program: the run ends where it would begin.
+    rehearsal: bool,
 }
 
 impl Command {
@@ -56,7 +58,14 @@ impl Command {
             stdin: Stdin::default(),
             output: OutputMode::default(),
             cancel_on_signals: false,
+            rehearsal: false,
         }
+    }
+
+    /// The same without a program.
+    pub(super) fn rehearsal(mut self) -> Self {
+        (self.stdin, self.output, self.rehearsal) = (Stdin::Null, OutputMode::Capture, true);
+        self
     }
 
     /// Adds one argument.
@@ -112,6 +121,10 @@ impl Command {
 
     pub(super) fn program(&self) -> &OsStr {
         &self.program
+    }
+
+    pub(super) const fn is_rehearsal(&self) -> bool {
+        self.rehearsal
     }
 
     pub(super) fn arguments(&self) -> &[OsString] {

@@ -7,8 +7,10 @@
 
 mod child;
 mod command;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod plan;
-mod supervisor;
+pub(crate) mod supervisor;
 mod sys;
 
 use std::os::fd::OwnedFd;
@@ -18,10 +20,20 @@ pub use command::{Command, OutputMode, Stdin};
 pub use plan::Plan;
 pub use supervisor::Running;
 
-use crate::error::Error;
+/// What `jail selftest` tries that no safe wrapper offers.
+pub mod attempt {
+    pub use super::sys::attempt::{
+        child_in_namespaces, idle_child, int80, make, own_stdin, pidfd_open, segment, tgkill, x32,
+    };
+}
+
+use crate::error::{Error, ErrorKind};
 use crate::host::Host;
-use crate::policy::{Layer, Policy};
-use crate::report::{LayerStatus, Posture, ProfileId, Report};
+use crate::policy::{Layer, Millis, Policy};
+use crate::report::{LayerStatus, Posture, ProfileId, Report, VerdictKind};
+
+/// Longest that a rehearsal may take.
+const REHEARSAL: Millis = Millis(10_000);
 
 /// A policy on this host: what runs are started from. Cheap to keep, shared by any number of runs and
 /// threads.
@@ -38,6 +50,15 @@ impl Sandbox {
     /// The host cannot be looked at: no `/proc`, no working directory.
     pub fn new(policy: Policy) -> Result<Self, Error> {
         Ok(Self { policy, host: Host::probe()? })
+    }
+
+    /// Another policy on the same host.
+    pub(crate) fn under(&self, policy: Policy) -> Self {
+        Self { policy, host: self.host.clone() }
+    }
+
+    pub(crate) const fn host(&self) -> &Host {
+        &self.host
     }
 
     /// Lets runs ask systemd for a scope, where this process's own cgroup cannot have children with all the limits:
@@ -72,7 +93,7 @@ impl Sandbox {
         }
         Err(running
             .into_failure()
-            .unwrap_or_else(|| Error::new(crate::ErrorKind::Internal, "the set-up failed without a reason")))
+            .unwrap_or_else(|| Error::new(ErrorKind::Internal, "the set-up failed without a reason")))
     }
 
     /// Runs `command` to its end. Whatever happens is in the report, a failed set-up too.
@@ -87,6 +108,32 @@ impl Sandbox {
                 report
             }
         }
+    }
+
+    /// Goes through a run of `command` but for the program: every step up to its exec, on this host, with this
+    /// workspace. The posture is what the run would get. Nothing is left behind.
+    ///
+    /// # Errors
+    /// What would keep the run from starting, but for what has to do with the program itself.
+    pub fn rehearse(&self, command: &Command) -> Result<Posture, Error> {
+        let mut sandbox = self.clone();
+        let wall = &mut sandbox.policy.limits.wall.value;
+        // A host on which a step hangs must not hang its examiner.
+        *wall = Some(wall.map_or(REHEARSAL, |wall| wall.min(REHEARSAL)));
+        let command = command.clone().rehearsal();
+        let running = sandbox.launch(&command)?;
+        if running.failure().is_some() {
+            return Err(running
+                .into_failure()
+                .unwrap_or_else(|| Error::new(ErrorKind::Internal, "the set-up failed without a reason")));
+        }
+        let report = running.wait();
+        // The child came to the end of its steps.
+        if report.verdict.kind == VerdictKind::NonzeroExit {
+            return Ok(report.posture);
+        }
+        let ending = report.summary_line().unwrap_or_else(|| "the program's place was never reached".to_owned());
+        Err(Error::new(ErrorKind::Setup, format!("the set-up did not come to its end: {ending}")))
     }
 
     /// No layer was applied, for nothing was started.
@@ -104,7 +151,10 @@ impl Sandbox {
     fn launch(&self, command: &Command) -> Result<Running, Error> {
         let started = Instant::now();
         let name = supervisor::name_run();
-        let plan = Plan::new(&self.policy, &self.host, command, &name)?;
+        let mut plan = Plan::new(&self.policy, &self.host, command, &name)?;
+        if command.is_rehearsal() {
+            plan = plan.without_exec();
+        }
         supervisor::launch(&self.policy, plan, name, command, started)
     }
 }
@@ -128,12 +178,12 @@ pub(crate) fn landlock_abi() -> Result<u32, i32> {
     sys::confine::landlock_abi().map_err(|errno| errno.0)
 }
 
-/// The highest capability of this kernel.
-pub(crate) fn last_capability() -> u32 {
-    sys::confine::last_capability()
-}
-
 /// Whether this process may call clone3(2).
 pub(crate) fn has_clone3() -> bool {
     sys::process::has_clone3()
+}
+
+/// The highest capability of this kernel.
+pub(crate) fn last_capability() -> u32 {
+    sys::confine::last_capability()
 }

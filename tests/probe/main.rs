@@ -34,6 +34,7 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
@@ -171,6 +172,7 @@ fn run(verb: &str, args: &Args<'_>) -> Answer {
         "mem-tree" => mem_tree(args.number(0), args.number(1)),
         "churn" => churn(args.millis(0)),
         "fork" => fork_many(args.number(0)),
+        "rebomb" => rebomb(args.millis(0)),
         "threads" => threads(args.number(0)),
         "zombies" => zombies(args.number(0)),
         "spin" => spin_tree(args.millis(0), args.number_or(1, 0), false),
@@ -780,6 +782,46 @@ fn fork_many(count: u64) -> Answer {
         Some(error) => Err(Refusal { errno: error.errno, detail: made }),
         None => Ok(made),
     }
+}
+
+/// A fork bomb that comes back: everybody forks whenever there is room, lives for some 20 ms and makes room for the
+/// next. Says `full` when a fork is refused for the first time. Outside of any sandbox it stops at MAX_TASKS at once,
+/// and when `time` is over.
+fn rebomb(time: Duration) -> Answer {
+    ignore(libc::SIGCHLD);
+    let shared = c_long::from(libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    let page = sys(libc::SYS_mmap, &[0, 4096, c_long::from(libc::PROT_READ | libc::PROT_WRITE), shared, -1, 0])?;
+    // SAFETY: the page is new, zeroed, aligned, and is never unmapped; all of this program's processes share it, and
+    // touch it by these atomics alone.
+    let [alive, refused]: &[AtomicU64; 2] = unsafe { &*(page as *const [AtomicU64; 2]) };
+    let (start, mut born, mut first) = (Instant::now(), Instant::now(), true);
+    while start.elapsed() < time {
+        if !first && born.elapsed() > Duration::from_millis(20) {
+            break;
+        }
+        if alive.fetch_add(1, Ordering::SeqCst) >= MAX_TASKS {
+            alive.fetch_sub(1, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        match fork() {
+            Ok(0) => (born, first) = (Instant::now(), false),
+            Ok(_child) => {}
+            Err(_refused) => {
+                alive.fetch_sub(1, Ordering::SeqCst);
+                if refused.fetch_add(1, Ordering::SeqCst) == 0 {
+                    print_bytes(b"full\n");
+                    drop(io::stdout().flush());
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+    if !first {
+        alive.fetch_sub(1, Ordering::SeqCst);
+        end(0);
+    }
+    Ok(String::new())
 }
 
 fn reap(child: c_long) {

@@ -12,8 +12,10 @@ use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser};
 const AFTER_HELP: &str = "\
 Subcommands (the first word, before any option):
   jail run [OPTIONS] COMMAND…           the same as jail [OPTIONS] COMMAND…
+  jail doctor [OPTIONS]                 say what this machine offers, what not, and the remedy
   jail plan [OPTIONS] COMMAND…          print every step that a run would take, and run nothing
   jail profile list|show|check          look at profiles
+  jail selftest [OPTIONS]               try to break out, on this host and with this profile
 To run a program with one of these names: jail -- plan, or jail ./plan
 
 Examples:
@@ -30,12 +32,21 @@ Exit codes:
   137  memory limit                     153  output or file size limit
   159  refused system call              130, 143  jail was interrupted";
 
+const DOCTOR_HELP: &str = "\
+Exit codes:
+  0    a run would start: every step was carried out
+  125  it would not, and the table says why; or jail itself failed
+
+It changes nothing and leaves nothing behind. Run it as the user who will run jail.";
+
 /// What was asked for.
 #[derive(Debug)]
 pub(crate) enum Subcommand {
     Run(RunArgs),
+    Doctor(DoctorArgs),
     Plan(PlanArgs),
     Profile(ProfileArgs),
+    Selftest(SelftestArgs),
 }
 
 /// Reads the command line. A subcommand is a subcommand only as the very first word, so that no
@@ -54,6 +65,10 @@ pub(crate) fn parse(mut argv: Vec<OsString>) -> Result<Subcommand, clap::Error> 
             behind("jail run");
             read("jail run", argv).map(Subcommand::Run)
         }
+        "doctor" => {
+            behind("jail doctor");
+            read("jail doctor", argv).map(Subcommand::Doctor)
+        }
         "plan" => {
             behind("jail plan");
             read("jail plan", argv).map(Subcommand::Plan)
@@ -61,6 +76,10 @@ pub(crate) fn parse(mut argv: Vec<OsString>) -> Result<Subcommand, clap::Error> 
         "profile" => {
             behind("jail profile");
             read("jail profile", argv).map(Subcommand::Profile)
+        }
+        "selftest" => {
+            behind("jail selftest");
+            read("jail selftest", argv).map(Subcommand::Selftest)
         }
         _ => read("jail", argv).map(Subcommand::Run),
     }
@@ -98,6 +117,20 @@ pub(crate) struct PlanArgs {
     pub(crate) command: Vec<OsString>,
 }
 
+/// Tries every step that a run takes, each by itself, and rehearses a whole run up to the program. Says for each layer
+/// what works here, what a run with these options would get, and for each gap the cause and the remedy.
+///
+/// Give it the options of the run that is in question; without any it is about the profile strict.
+#[derive(Debug, Parser)]
+#[command(args_override_self = true, override_usage = "jail doctor [OPTIONS]", after_help = DOCTOR_HELP)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
+    /// Print what was found as JSON (schema/doctor-1.json)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Looks at profiles.
 #[derive(Debug, Parser)]
 pub(crate) struct ProfileArgs {
@@ -123,6 +156,57 @@ pub(crate) enum ProfileAction {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<String>,
     },
+}
+
+const SELFTEST_HELP: &str = "\
+Outcomes:
+  held        the attempt was held back, with exactly the answer that was to come
+  works       the program did what it should
+  granted     the profile lets it through (--net host, --rw …); it was tried all the same
+  not judged  nobody can say here, for the reason given: a program that is not installed, a layer that
+              was given up, a call that is refused outside of the sandbox in the same way
+  FAILED      the sandbox did not hold, or a program that has to work does not
+
+Every attempt that is harmless outside is made there first: one that is refused there in the same way
+proves nothing. Bombs stop by themselves at a ceiling, also when the sandbox fails.
+
+Examples:
+  jail selftest                         with the profile strict
+  jail selftest --profile mine          with yours
+  jail selftest --only network -j 1     one class, one case at a time
+  jail selftest --json --require-all    for CI
+
+Exit codes:
+  0    everything that was judged held
+  1    something failed, or nothing could be judged, or with --require-all something was not
+  125  the battery could not be begun      130, 143  interrupted; nothing is left";
+
+/// Tries to break out of the sandbox, on this host and with this profile, and says what held.
+///
+/// Some hundred and fifty escape attempts, resource bombs and programs that must still work, each as a run of its own.
+#[derive(Debug, Parser)]
+#[command(after_help = SELFTEST_HELP, args_override_self = true, override_usage = "jail selftest [OPTIONS]")]
+pub(crate) struct SelftestArgs {
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
+    /// Only these cases or classes, separated by commas
+    #[arg(long, value_name = "ID|CLASS", value_delimiter = ',', help_heading = "Battery")]
+    pub(crate) only: Vec<String>,
+    /// Not these
+    #[arg(long, value_name = "ID|CLASS", value_delimiter = ',', help_heading = "Battery")]
+    pub(crate) skip: Vec<String>,
+    /// How many cases run at once; bombs always run alone [default: the number of CPUs, at most 8]
+    #[arg(short, long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64), help_heading = "Battery")]
+    pub(crate) jobs: Option<usize>,
+    /// Print the cases and run nothing
+    #[arg(long, help_heading = "Battery")]
+    pub(crate) list: bool,
+    /// Print the result as JSON, instead of the table
+    #[arg(long, help_heading = "Battery")]
+    pub(crate) json: bool,
+    /// Fail also when something could not be judged
+    #[arg(long, help_heading = "Battery")]
+    pub(crate) require_all: bool,
 }
 
 /// What the sandbox is.

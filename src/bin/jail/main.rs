@@ -9,6 +9,7 @@ mod args;
 mod cmd;
 mod overrides;
 mod render;
+mod selftest;
 mod sink;
 
 use std::process::ExitCode;
@@ -21,10 +22,17 @@ const FAILED: u8 = 125;
 
 fn main() -> ExitCode {
     let began = Instant::now();
+    // The half of the self-test that runs inside. It takes no options, and is nobody's to call.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == selftest::INSIDE) {
+        return ExitCode::from(selftest::inside(words.collect()));
+    }
     let code = match args::parse(std::env::args_os().collect()) {
         Ok(Subcommand::Run(args)) => cmd::run::run(&args, began),
+        Ok(Subcommand::Doctor(args)) => cmd::doctor::doctor(&args),
         Ok(Subcommand::Plan(args)) => cmd::plan::plan(&args),
         Ok(Subcommand::Profile(args)) => cmd::profile::profile(&args),
+        Ok(Subcommand::Selftest(args)) => cmd::selftest::selftest(&args),
         // --help and --version come this way too.
         Err(answer) => {
             render::usage(&answer);

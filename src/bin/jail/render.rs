@@ -18,8 +18,10 @@ use crate::FAILED;
 
 const SHORT_USAGE: &str = "\
 usage: jail [OPTIONS] [--] COMMAND [ARGS…]
+       jail doctor [OPTIONS]
        jail plan [OPTIONS] COMMAND…
        jail profile list | show NAME | check FILE…
+       jail selftest [OPTIONS]
 example: jail -m 1G -t 30s python3 script.py
 more: jail --help";
 
@@ -32,6 +34,14 @@ pub(crate) fn result(text: &str) -> u8 {
         }
         Ok(()) | Err(_) => 0,
     }
+}
+
+/// Writes over the line that shows progress, on the terminal that stderr is; an empty text takes it away.
+pub(crate) fn progress(text: &str) {
+    let text: String = plain(text).chars().take(78).collect();
+    let mut out = io::stderr().lock();
+    // When stderr is gone, there is nobody to show progress to.
+    let _written = write!(out, "\r\x1b[K{text}").and_then(|()| out.flush());
 }
 
 fn message(text: &str) {
@@ -128,9 +138,9 @@ pub(crate) fn timing(report: &Report, before: Duration) {
     message(&lines.collect::<String>());
 }
 
-/// The report as one line of JSON.
-pub(crate) fn json(report: &Report) -> Result<String, Error> {
-    let text = serde_json::to_string(report);
+/// A report, or what the doctor found, as one line of JSON.
+pub(crate) fn json(what: &impl serde::Serialize) -> Result<String, Error> {
+    let text = serde_json::to_string(what);
     text.map(|text| text + "\n").map_err(|error| Error::usage(format!("the report cannot be written as JSON: {error}")))
 }
 

@@ -10,15 +10,15 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl, open, openat, renameat};
 use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, linkat, unlinkat};
 
 use jail::Error;
 
@@ -92,11 +92,7 @@ fn look(path: &Path) -> io::Result<Place> {
     // A link of that name is replaced and not followed: an earlier program may have planted it.
     let (directory, name) = split(path).ok_or(Errno::ENOENT)?;
     let directory = open(directory, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let (trial, _file) = temporary(&directory)?;
-    unlinkat(&directory, &trial, UnlinkatFlags::NoRemoveDir).map_err(|errno| {
-        let left = path.with_file_name(&trial);
-        io::Error::other(format!("{} cannot be removed: {}", left.display(), jail::describe(&errno.into())))
-    })?;
+    faccessat(&directory, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)?;
     Ok(Place::File { path: path.to_owned(), name: name.to_owned(), directory })
 }
 
@@ -110,24 +106,35 @@ fn split(path: &Path) -> Option<(&Path, &Path)> {
     (!matches!(name, b"" | b"." | b"..")).then(|| (as_path(directory), as_path(name)))
 }
 
-/// A new file in the directory. A report holds output and file names: nobody else's business.
-fn temporary(directory: &OwnedFd) -> io::Result<(PathBuf, File)> {
-    // At random, so that the program cannot have taken the name.
-    let name = PathBuf::from(format!(".jail-report-{:016x}", RandomState::new().build_hasher().finish()));
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = openat(directory, &name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    Ok((name, file.into()))
+/// A report holds output and file names: nobody else's business.
+const OURS: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
+
+/// At random, so that the program cannot have taken the name.
+fn some_name() -> PathBuf {
+    PathBuf::from(format!(".jail-report-{:016x}", RandomState::new().build_hasher().finish()))
 }
 
 /// Puts a file with this text in the place of whatever has the name in the directory now.
 fn replace(path: &Path, directory: &OwnedFd, name: &Path, text: &str) -> io::Result<()> {
-    let (new, mut file) = temporary(directory)?;
-    let written = file.write_all(text.as_bytes());
-    let done = written.and_then(|()| renameat(directory, &new, directory, name).map_err(io::Error::from));
-    if done.is_err() && unlinkat(directory, &new, UnlinkatFlags::NoRemoveDir).is_err() {
-        // What kept the report from being written is what there is to say.
-    }
-    done?;
+    // Without a name until it is whole: whoever kills us meanwhile leaves nothing behind.
+    let file = match openat(directory, ".", OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC, OURS) {
+        Ok(file) => {
+            let mut file = File::from(file);
+            file.write_all(text.as_bytes())?;
+            give_name(&file, directory, name)?;
+            file
+        }
+        // Not every file system has that (NFS has not).
+        Err(Errno::EOPNOTSUPP | Errno::EISDIR) => {
+            let new = some_name();
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let mut file = File::from(openat(directory, &new, flags, OURS)?);
+            let written = file.write_all(text.as_bytes());
+            undo_unless(written.and_then(|()| rename(directory, &new, name)), directory, &new)?;
+            file
+        }
+        Err(errno) => return Err(errno.into()),
+    };
     // The program may have moved the directory, and put one with a report of its own where the caller looks.
     let ours = file.metadata()?;
     match fs::metadata(path) {
@@ -135,6 +142,33 @@ fn replace(path: &Path, directory: &OwnedFd, name: &Path, text: &str) -> io::Res
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(_) | Err(_) => Err(io::Error::other("the program changed what that name leads to")),
     }
+}
+
+/// Gives a nameless file a name that may be taken.
+fn give_name(file: &File, directory: &OwnedFd, name: &Path) -> io::Result<()> {
+    let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = |name: &Path| linkat(AT_FDCWD, from.as_str(), directory, name, AtFlags::AT_SYMLINK_FOLLOW);
+    match link(name) {
+        // A link never takes another's place, a rename does.
+        Err(Errno::EEXIST) => {
+            let new = some_name();
+            link(&new)?;
+            undo_unless(rename(directory, &new, name), directory, &new)
+        }
+        other => other.map_err(io::Error::from),
+    }
+}
+
+fn rename(directory: &OwnedFd, new: &Path, name: &Path) -> io::Result<()> {
+    renameat(directory, new, directory, name).map_err(io::Error::from)
+}
+
+/// Takes a name back when what it was for has failed.
+fn undo_unless(done: io::Result<()>, directory: &OwnedFd, new: &Path) -> io::Result<()> {
+    if done.is_err() && unlinkat(directory, new, UnlinkatFlags::NoRemoveDir).is_err() {
+        // What kept the report from being written is what there is to say.
+    }
+    done
 }
 
 /// A copy of a descriptor that we were given.

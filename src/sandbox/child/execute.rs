@@ -55,6 +55,14 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
             let attrs = mount::Attrs::NOSUID.and(mount::Attrs::NOEXEC);
             slots.set(Slot::MOUNT, mount::fsmount(context, attrs)?)?;
         }
+        Op::NewOverlay { lower, upper, work } => {
+            let context = mount::fsopen(ZStr::literal(b"overlay\0"))?;
+            mount::fsconfig(context, ZStr::literal(b"lowerdir\0"), script.text(lower)?)?;
+            mount::fsconfig(context, ZStr::literal(b"upperdir\0"), script.text(upper)?)?;
+            mount::fsconfig(context, ZStr::literal(b"workdir\0"), script.text(work)?)?;
+            slots.set(Slot::MOUNT, mount::fsmount(context, mount::Attrs::NOSUID.and(mount::Attrs::NODEV))?)?;
+            fd::close(context)?;
+        }
         Op::AttachRoot => {
             let root = slots.get(Slot::ROOT)?;
             mount::attach(root, CWD, ZStr::literal(b"/\0"))?;
@@ -170,6 +178,7 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
             // One write, so that the supervisor is woken once.
             fd::write(slots.get(Slot::SETUP)?, record::stamps(state.stamps).as_flattened())?;
         }
+        Op::ExpectListener => fd::close(confine::set_listener()?)?,
         Op::Exec => return Err(process::exec(script.exec)),
         Op::Reap => {
             init::reap(slots, state)?;

@@ -100,10 +100,10 @@ pub(super) fn groups(host: &Host, layers: &[Layer], name: &str) -> Groups {
     groups
 }
 
-/// The supervisor's steps, in order: into a scope of systemd's, where it has to be asked; itself out of the way before controllers are enabled (cgroups(7), "no
-/// internal processes"), controllers enabled before the group is made, the group before its
-/// limits, the limits before anything is in it. The files by which the child joins are opened into slots;
-/// for v2 it is born into the group, where there is clone3.
+/// The supervisor's steps, in order: into a scope of systemd's, where there has to be one; itself out of the way
+/// before controllers are enabled (cgroups(7), "no internal processes"), controllers enabled before the group is
+/// made, the group before its limits, the limits before anything is in it. The files by which the child joins are
+/// opened into slots; for v2 it is born into the group, where there is clone3.
 pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups, slots: &[Slot]) -> Vec<Step<HostOp>> {
     let mut steps = Vec::new();
     let mut push = |op, origin: &Origin| steps.push(Step { op, origin: origin.clone() });

@@ -31,7 +31,12 @@ pub(super) fn block(
 ) -> Result<ExecBlock, Error> {
     let env = environment(policy, host);
     let path = env.iter().find_map(|pair| pair.as_bytes().strip_prefix(b"PATH=").map(OsStr::from_bytes));
-    let program = program(host, view, command.program(), path.unwrap_or(OsStr::new(PATH)), cwd)?;
+    let program = if command.is_rehearsal() {
+        // Never executed, so it need not be there.
+        PathBuf::from("/")
+    } else {
+        program(host, view, command.program(), path.unwrap_or(OsStr::new(PATH)), cwd)?
+    };
     let argv = std::iter::once(command.program()).chain(command.arguments().iter().map(OsString::as_os_str));
     ExecBlock::new(program.as_os_str(), argv, env.iter().map(OsString::as_os_str))
         .ok_or_else(|| Error::new(ErrorKind::Usage, "an argument has a NUL byte in it"))

@@ -32,7 +32,7 @@ impl IdMap {
     ///
     /// # Errors
     /// The program would be the host's root.
-    pub(super) fn new(host: &Host, number: u32) -> Result<Self, Error> {
+    pub(crate) fn new(host: &Host, number: u32) -> Result<Self, Error> {
         let (first, count) = host.jail_ids;
         match number.checked_rem(count) {
             Some(offset) if host.uid == 0 => {

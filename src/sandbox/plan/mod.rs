@@ -23,6 +23,7 @@ mod sabotage;
 pub(crate) mod seccomp;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trial;
 mod verify;
 pub(crate) mod view;
 mod workspace;
@@ -190,16 +191,7 @@ impl Plan {
         }
         let exec = exec::block(policy, host, &view, command, &cwd)?;
 
-        let mut plan = Lowering {
-            policy,
-            host,
-            map,
-            arena: Vec::new(),
-            init: Vec::new(),
-            payload: Vec::new(),
-            trees: Vec::new(),
-            next_slot: Slot::FIRST_EXTRA,
-        };
+        let mut plan = Lowering::new(policy, host, map);
         let cgroup_steps = {
             let mut slots = Vec::new();
             for _ in groups.join_files() {
@@ -276,6 +268,15 @@ impl Plan {
         }
     }
 
+    /// The same plan without the program: every step is carried out but the last. Then the payload ends, with
+    /// exit code 1.
+    pub(crate) fn without_exec(mut self) -> Self {
+        if self.payload.last() == Some(&Op::Exec) {
+            self.payload.pop();
+        }
+        self
+    }
+
     /// The program's path inside.
     pub(crate) fn program(&self) -> &std::ffi::OsStr {
         self.exec.path()
@@ -325,8 +326,9 @@ fn fates(policy: &Policy, host: &Host, map: ids::IdMap) -> Result<BTreeMap<Layer
         let names: Vec<&str> =
             missing.iter().map(|(layer, _)| layer.name()).filter(|name| name.starts_with("cgroup.")).collect();
         let name = if names.len() == 3 { "cgroup".to_owned() } else { names.join(",") };
+        let user = if host.uid == 0 { "" } else { "--user " };
         error.with_hint(format!(
-            "run where a cgroup is delegated to you (systemd-run --user --scope -p Delegate=yes jail …), \
+            "run where a cgroup is delegated to you (systemd-run {user}--scope -p Delegate=yes jail …), \
              or go without by name: --allow-degraded {name}"
         ))
     } else {
@@ -392,7 +394,20 @@ fn cgroup_detail(host: &Host, layer: Layer) -> String {
     }
 }
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
+    const fn new(policy: &'a Policy, host: &'a Host, map: ids::IdMap) -> Self {
+        Self {
+            policy,
+            host,
+            map,
+            arena: Vec::new(),
+            init: Vec::new(),
+            payload: Vec::new(),
+            trees: Vec::new(),
+            next_slot: Slot::FIRST_EXTRA,
+        }
+    }
+
     fn init(&mut self, op: Op, origin: &Origin) {
         self.init.push(Step { op, origin: origin.clone() });
     }

@@ -118,6 +118,12 @@ pub(crate) enum Op {
     },
     /// A private devpts instance, detached, in `MOUNT`.
     NewDevpts,
+    /// An overlay over three directories of the current one, detached, in `MOUNT`. For trials.
+    NewOverlay {
+        lower: Text,
+        upper: Text,
+        work: Text,
+    },
     /// Lay the new root over the old one and make it the current directory.
     AttachRoot,
     MakeDir {
@@ -259,6 +265,8 @@ pub(crate) enum Op {
     },
     /// Tell the supervisor the times that were taken.
     SendStamps,
+    /// Demand that a filter with a listener can be set; it lets everything through. For trials.
+    ExpectListener,
     /// Run the program.
     Exec,
     /// Reap until the payload ends, forward signals, end with the supervisor.
@@ -278,6 +286,7 @@ impl Op {
                 | Self::NewTmpfs { .. }
                 | Self::NewProc { .. }
                 | Self::NewDevpts
+                | Self::NewOverlay { .. }
                 | Self::AttachRoot
                 | Self::CloneTree { .. }
                 | Self::SetAttrs { .. }

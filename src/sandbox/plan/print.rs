@@ -68,7 +68,7 @@ impl Plan {
         String::from_utf8_lossy(self.arena.get(start..end).unwrap_or_default()).into_owned()
     }
 
-    fn words(&self, op: Op) -> String {
+    pub(in crate::sandbox) fn words(&self, op: Op) -> String {
         match op {
             Op::HoldSignals => "hold all signals back".to_owned(),
             Op::CloseOthers => "close all that has no slot".to_owned(),
@@ -91,6 +91,7 @@ impl Plan {
             Op::NewProc { subset_pid: true } => "new proc subset=pid".to_owned(),
             Op::NewProc { subset_pid: false } => "new proc".to_owned(),
             Op::NewDevpts => "new devpts".to_owned(),
+            Op::NewOverlay { .. } => "new overlay".to_owned(),
             Op::AttachRoot => "attach root".to_owned(),
             Op::MakeDir { path, mode } => format!("mkdir /{} mode={mode:o}", self.str(path)),
             Op::MakeLink { path, target } => format!("link /{} -> {}", self.str(path), self.str(target)),
@@ -150,6 +151,7 @@ impl Plan {
                 Moment::Confined => "take the time: confined".to_owned(),
             },
             Op::SendStamps => "send the times".to_owned(),
+            Op::ExpectListener => "expect that a filter with a listener can be set".to_owned(),
             Op::Exec => format!("exec {}", self.exec.path().display()),
             Op::Reap => "reap, forward signals, end with the payload".to_owned(),
         }

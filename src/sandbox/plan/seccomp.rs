@@ -18,6 +18,10 @@
 mod arguments;
 mod calls;
 mod compile;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+#[cfg(any(test, fuzzing))]
+mod interpret;
 mod rule;
 #[cfg(test)]
 mod tests;

@@ -149,6 +149,7 @@ fn payload(ops: &[Op]) -> Result<(), &'static str> {
 fn texts(op: Op) -> Vec<Text> {
     match op {
         Op::NewTmpfs { size, inodes, mode, .. } => vec![size, inodes, mode],
+        Op::NewOverlay { lower, upper, work } => vec![lower, upper, work],
         Op::MakeLink { path, target } => vec![path, target],
         Op::MakeFile { path, content, .. } => vec![path, content],
         Op::MakeDir { path, .. }
@@ -198,6 +199,7 @@ fn texts(op: Op) -> Vec<Text> {
         | Op::Open { .. }
         | Op::ExpectRlimit { .. }
         | Op::ExpectNoInternet
+        | Op::ExpectListener
         | Op::ExpectIds { .. }
         | Op::ExpectNoPrivileges { .. }
         | Op::SetFilter { .. }

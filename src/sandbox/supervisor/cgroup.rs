@@ -16,7 +16,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, ErrorKind, describe};
 use crate::host::{CgroupVersion, Controller, text};
+use crate::sandbox::plan::HostOp;
 use crate::sandbox::plan::cgroup::Groups;
+use crate::sandbox::plan::op::Slot;
 
 /// The groups of a run that exist. Dropping it removes them.
 #[derive(Debug)]
@@ -40,8 +42,32 @@ impl Guard {
         Self { groups, made: Vec::new(), watch: None }
     }
 
+    /// One of the steps that have to do with groups. A descriptor that the child joins by goes into its slot.
+    pub(super) fn carry_out(&mut self, op: &HostOp) -> Result<Option<(Slot, OwnedFd)>, Error> {
+        match op {
+            HostOp::JoinScope { scope } => scope.join()?,
+            HostOp::MoveSelf { dir } => move_self(dir)?,
+            HostOp::MakeGroup { dir } => self.make(dir)?,
+            HostOp::SetLimit { file, value, optional } => match write(file, value) {
+                Err(error) if *optional && error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(refused("write", file, &error)),
+                Ok(()) => {}
+            },
+            HostOp::OpenTasks { file, slot } => {
+                let tasks = fs::OpenOptions::new().write(true).open(file);
+                return Ok(Some((*slot, tasks.map_err(|error| refused("open", file, &error))?.into())));
+            }
+            HostOp::MakeIdMap { .. }
+            | HostOp::MapTree { .. }
+            | HostOp::Clone { .. }
+            | HostOp::WriteMaps { .. }
+            | HostOp::Release => return Err(Error::new(ErrorKind::Internal, "a step that is no group's")),
+        }
+        Ok(None)
+    }
+
     /// mkdir(2).
-    pub(super) fn make(&mut self, dir: &Path) -> Result<(), Error> {
+    fn make(&mut self, dir: &Path) -> Result<(), Error> {
         fs::create_dir(dir).map_err(|error| refused("make cgroup", dir, &error))?;
         self.made.push(dir.to_owned());
         Ok(())
@@ -203,7 +229,7 @@ fn kill_v2(dir: &Path) {
 }
 
 /// Moves this process, with all its threads, into the v2 group `dir`.
-pub(super) fn move_self(dir: &Path) -> Result<(), Error> {
+fn move_self(dir: &Path) -> Result<(), Error> {
     match fs::create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(refused("make cgroup", dir, &error)),
         Ok(()) | Err(_) => {}

@@ -80,7 +80,7 @@ fn failed(what: &str, errno: Errno) -> Error {
 }
 
 /// A pipe whose ends are not 0, 1 or 2, which the payload's streams will be put on.
-fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("make a pipe", Errno(errno as i32)))?;
     Ok((above_stdio(read)?, above_stdio(write)?))
 }
@@ -143,18 +143,14 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
             cgroup = Some(before.elapsed());
         }
         match &step.op {
-            HostOp::JoinScope { scope } => scope.join()?,
-            HostOp::MoveSelf { dir } => cgroup::move_self(dir)?,
-            HostOp::MakeGroup { dir } => guard.make(dir)?,
-            HostOp::SetLimit { file, value, optional } => match cgroup::write(file, value) {
-                Err(error) if *optional && error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(cgroup::refused("write", file, &error)),
-                Ok(()) => {}
-            },
-            HostOp::OpenTasks { file, slot } => {
-                let tasks = fs::OpenOptions::new().write(true).open(file);
-                let tasks = tasks.map_err(|error| cgroup::refused("open", file, &error))?;
-                inherited.give(*slot, above_stdio(tasks.into())?)?;
+            HostOp::JoinScope { .. }
+            | HostOp::MoveSelf { .. }
+            | HostOp::MakeGroup { .. }
+            | HostOp::SetLimit { .. }
+            | HostOp::OpenTasks { .. } => {
+                if let Some((slot, tasks)) = guard.carry_out(&step.op)? {
+                    inherited.give(slot, above_stdio(tasks)?)?;
+                }
             }
             HostOp::MakeIdMap { start, to_uid, to_gid } => id_map = Some(make_id_map(*start, *to_uid, *to_gid)?),
             HostOp::MapTree { source, attrs, slot, plain_if_unsupported } => {
@@ -177,7 +173,10 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 inherited.owned.clear();
             }
             HostOp::WriteMaps { map } => {
-                write_maps(&process, *map)?;
+                let Some(process) = &process else {
+                    return Err(Error::new(ErrorKind::Internal, "maps before the clone"));
+                };
+                write_maps(process, *map)?;
                 if map.privileged {
                     // Pipes of root's could not be opened again through /dev/stdout.
                     give_streams(&ends, *map)?;
@@ -214,7 +213,7 @@ fn clone(
 /// map. A process lives in it only until we have a descriptor of it.
 ///
 /// The process has been killed when this returns. Whoever drops it waits for it: later, for it takes its time.
-fn make_id_map(start: Start, uid: u32, gid: u32) -> Result<(OwnedFd, Process), Error> {
+pub(super) fn make_id_map(start: Start, uid: u32, gid: u32) -> Result<(OwnedFd, Process), Error> {
     let (wait, release) = pipe()?;
     let wait_raw = wait.as_raw_fd();
     let namespace = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
@@ -234,7 +233,12 @@ fn make_id_map(start: Start, uid: u32, gid: u32) -> Result<(OwnedFd, Process), E
 }
 
 /// A detached copy of the tree of `source`, id-mapped. `false` when it is shown as it is instead.
-fn map_tree(source: &Found, attrs: Attrs, userns: BorrowedFd<'_>, plain: bool) -> Result<(OwnedFd, bool), Error> {
+pub(super) fn map_tree(
+    source: &Found,
+    attrs: Attrs,
+    userns: BorrowedFd<'_>,
+    plain: bool,
+) -> Result<(OwnedFd, bool), Error> {
     let mut path = source.path.as_os_str().as_encoded_bytes().to_vec();
     path.push(0);
     let shown = source.path.display();
@@ -272,8 +276,7 @@ fn map_tree(source: &Found, attrs: Attrs, userns: BorrowedFd<'_>, plain: bool) -
     }
 }
 
-fn write_maps(process: &Option<Process>, map: IdMap) -> Result<(), Error> {
-    let Some(process) = process else { return Err(Error::new(ErrorKind::Internal, "maps before the clone")) };
+pub(super) fn write_maps(process: &Process, map: IdMap) -> Result<(), Error> {
     let inside = crate::sandbox::plan::ids::INSIDE;
     let write = |file: &str, value: &str| {
         let path = format!("/proc/{}/{file}", process.pid);

@@ -13,6 +13,7 @@ mod explain;
 mod finish;
 mod gate;
 mod stream;
+pub(crate) mod trial;
 mod usage;
 mod verdict;
 

@@ -148,6 +148,18 @@ pub(crate) fn landlock_restrict(ruleset: Fd) -> Result<()> {
 
 /// seccomp(2), SECCOMP_SET_MODE_FILTER. Needs no_new_privs.
 pub(crate) fn set_filter(filter: &[libc::sock_filter]) -> Result<()> {
+    install(filter, 0).map(drop_result)
+}
+
+/// The same with SECCOMP_FILTER_FLAG_NEW_LISTENER (Linux 5.0) and a filter that lets every call through: the
+/// listener. EBUSY: an outer filter has one already.
+pub(crate) fn set_listener() -> Result<Fd> {
+    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+    let filter = [libc::sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }];
+    install(&filter, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER).map(to_int)
+}
+
+fn install(filter: &[libc::sock_filter], flags: libc::c_ulong) -> Result<usize> {
     #[repr(C)]
     struct Program {
         len: u16,
@@ -155,10 +167,10 @@ pub(crate) fn set_filter(filter: &[libc::sock_filter]) -> Result<()> {
     }
     let Ok(len) = u16::try_from(filter.len()) else { return Err(Errno(libc::EINVAL)) };
     let program = Program { len, filter: filter.as_ptr() };
-    let a = [word(u64::from(libc::SECCOMP_SET_MODE_FILTER)), 0, (&raw const program).addr(), 0, 0, 0];
+    let a = [word(u64::from(libc::SECCOMP_SET_MODE_FILTER)), word(flags), (&raw const program).addr(), 0, 0, 0];
     // SAFETY: the kernel reads the program header and `len` instructions behind it; `filter` is
-    // borrowed over the call.
-    unsafe { call(libc::SYS_seccomp, a) }.map(drop_result)
+    // borrowed over the call. With a listener the new descriptor belongs to this process.
+    unsafe { call(libc::SYS_seccomp, a) }
 }
 
 /// unshare(2) of nothing. Without a filter it succeeds and does nothing; ours refuses every unshare.

@@ -11,6 +11,7 @@
 
 #![allow(unsafe_code, reason = "this module is where the program talks to the kernel")]
 
+pub(crate) mod attempt;
 pub(crate) mod confine;
 pub(crate) mod fd;
 pub(crate) mod mount;

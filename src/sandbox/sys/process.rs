@@ -80,6 +80,16 @@ pub(crate) enum Start {
     Clone,
 }
 
+impl Start {
+    /// The call.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Clone3 => "clone3",
+            Self::Clone => "clone",
+        }
+    }
+}
+
 /// A copy of this process in the namespaces of `flags`, as the supervisor makes it; with [`Start::Clone3`]
 /// born into the cgroup v2 directory `cgroup` if given (Linux 5.7). It ends with the value of `child`. No exit
 /// signal: the end is seen on the pidfd only, so that a caller's own SIGCHLD handling and `waitpid(-1)` never
