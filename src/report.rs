@@ -543,16 +543,48 @@ pub struct LayerStatus {
 /// Where the time of a start went, microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Setup {
-    /// Making the plan, host probes included.
+    /// Making the plan.
     pub plan_us: u64,
-    /// Making the cgroup and the other steps of the supervisor before the clone.
+    /// Making the cgroup and its limits.
+    pub cgroup_us: u64,
+    /// Everything else before the clone: pipes, id-mapped trees.
     pub prepare_us: u64,
-    /// The clone itself.
+    /// The clone, with its namespaces.
     pub clone_us: u64,
-    /// From the clone to exec.
-    pub child_us: u64,
+    /// From the clone until the jail's init joined its cgroup and had its ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate_us: Option<u64>,
+    /// Building the root file system and entering it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_us: Option<u64>,
+    /// Privileges dropped, Landlock, resource limits, in both processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confinement_us: Option<u64>,
+    /// Loading the filter, trying it, and exec, until the supervisor saw that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec_us: Option<u64>,
     /// From the program's end to nothing left.
-    pub teardown_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teardown_us: Option<u64>,
+}
+
+impl Setup {
+    /// Names and figures in the order in which the time passed; what was not reached is left out.
+    #[must_use]
+    pub fn stages(&self) -> Vec<(&'static str, u64)> {
+        let stages = [
+            ("plan", Some(self.plan_us)),
+            ("cgroup", Some(self.cgroup_us)),
+            ("prepare", Some(self.prepare_us)),
+            ("clone", Some(self.clone_us)),
+            ("gate", self.gate_us),
+            ("root", self.root_us),
+            ("confinement", self.confinement_us),
+            ("exec", self.exec_us),
+            ("teardown", self.teardown_us),
+        ];
+        stages.into_iter().filter_map(|(name, us)| Some((name, us?))).collect()
+    }
 }
 
 #[cfg(test)]

@@ -451,6 +451,42 @@ fn the_home_can_be_named_on_purpose() {
 }
 
 #[test]
+fn timing_names_every_stage_of_a_start_in_order() {
+    let stages = ["plan", "cgroup", "prepare", "clone", "gate", "root", "confinement", "exec", "teardown"];
+
+    let run = Jail::new().arg("--timing").probe(["exit", "3"]);
+
+    assert_eq!(run.code, Some(3), "{run}");
+    let err = run.err();
+    let rows: Vec<Vec<&str>> = err.lines().map(|line| line.split_whitespace().collect()).collect();
+    let expected = ["command"].into_iter().chain(stages).chain(["all"]);
+    assert_eq!(rows.iter().map(|row| row[1]).collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{run}");
+    let micros: Vec<u64> = rows.iter().map(|row| row[2].parse().unwrap()).collect();
+    let (all, parts) = micros.split_last().unwrap();
+    assert_eq!(*all, parts.iter().sum::<u64>(), "{run}");
+    // The table and the report say the same.
+    for (stage, us) in stages.into_iter().zip(&parts[1..]) {
+        assert_eq!(run.number(&format!("/setup/{stage}_us")), *us, "{stage}: {run}");
+    }
+    for stage in ["plan", "clone", "root", "confinement", "exec", "teardown"] {
+        assert!(run.number(&format!("/setup/{stage}_us")) > 0, "{stage}: {run}");
+    }
+}
+
+#[test]
+fn a_stage_that_was_not_reached_has_no_time() {
+    let jail = Jail::new().file("script", "#!/no/interpreter\n").arg("--timing");
+    fs::set_permissions(jail.workspace().join("script"), fs::Permissions::from_mode(0o755)).unwrap();
+
+    let run = jail.run(["./script"]);
+
+    assert_eq!(run.code, Some(127), "{run}");
+    assert!(run.field("/setup").get("confinement_us").is_some(), "{run}");
+    assert!(run.field("/setup").get("exec_us").is_none(), "{run}");
+    assert!(!run.err().contains("jail: exec "), "{run}");
+}
+
+#[test]
 fn an_unwritable_report_is_refused_before_the_program_runs() {
     let jail = Jail::new().without_report().args(["--workspace-access", "write"]);
     let report = jail.beside("no-such-directory/report.json");

@@ -5,7 +5,7 @@
 //! Not for: SECURITY.md (see `security`) and examples in Rust, which are documentation tests.
 //! Runs in: the test process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -246,4 +246,61 @@ fn every_source_file_says_what_it_is_for_and_only_sys_is_unsafe() {
 fn the_readmes_table_of_kernels_is_that_of_the_runs() {
     let output = Command::new(root().join("scripts/kernels")).args(["--readme", "--check"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs `jail true` under strace, and gives how often each system call was made by all its processes.
+fn calls_of_a_start() -> Option<BTreeMap<String, u64>> {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let work = folder.path().join("work");
+    fs::create_dir(&work).unwrap();
+    let jail = support::jail_binary();
+    let status =
+        Command::new("strace").args(["-f", "-qq", "-o"]).arg(&trace).arg(jail).arg("true").current_dir(&work).status();
+    match status {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        status => assert!(status.unwrap().success()),
+    }
+    let mut calls = BTreeMap::new();
+    for line in fs::read_to_string(&trace).unwrap().lines() {
+        // "PID call(…" begins a call; the rest are its resumption, signals and ends.
+        let Some((name, _)) = line.split_once(' ').and_then(|(_, rest)| rest.trim_start().split_once('(')) else {
+            continue;
+        };
+        if name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        {
+            *calls.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    Some(calls)
+}
+
+#[test]
+fn every_system_call_of_a_start_is_explained_and_they_are_few() {
+    // 703 were seen, some 30 of them the dynamic loader's.
+    const MOST: u64 = 740;
+    let design = text("src/sandbox/DESIGN.md");
+    let table = design.split("## The system calls of one start").nth(1).unwrap().split("\n## ").next().unwrap();
+    let explained: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.split('|').nth(2))
+        .flat_map(|cell| cell.split(',').map(str::trim))
+        .collect();
+
+    let Some(calls) = calls_of_a_start() else {
+        eprintln!("\nSKIPPED: strace is not installed, so nobody counts the system calls of a start");
+        return;
+    };
+
+    // What only the program's loader does.
+    let of_the_program = ["pread64", "fstat", "newfstatat", "mmap", "exit_group"];
+    let unexplained: Vec<_> = calls
+        .keys()
+        .filter(|name| !explained.contains(&name.as_str()) && !of_the_program.contains(&name.as_str()))
+        .collect();
+    assert!(unexplained.is_empty(), "not in DESIGN.md: {unexplained:?}");
+    let sum: u64 = calls.values().sum();
+    assert!(calls["clone3"] >= 1 && sum > 200, "too few to be a start: {calls:?}");
+    assert!(sum <= MOST, "{sum} system calls for one start: {calls:?}");
 }

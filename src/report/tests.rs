@@ -58,7 +58,17 @@ fn filled() -> Report {
             layers: [("landlock".to_owned(), layer)].into(),
             degraded: vec!["cgroup.cpu".into()],
         },
-        setup: Some(Setup { plan_us: 1, prepare_us: 1, clone_us: 1, child_us: 1, teardown_us: 1 }),
+        setup: Some(Setup {
+            plan_us: 1,
+            cgroup_us: 1,
+            prepare_us: 1,
+            clone_us: 1,
+            gate_us: Some(1),
+            root_us: Some(1),
+            confinement_us: Some(1),
+            exec_us: Some(1),
+            teardown_us: Some(1),
+        }),
         ..Report::from_error(&error, ["ls"])
     }
 }

@@ -352,6 +352,9 @@ pub(crate) struct IoArgs {
     /// Keep the program's output in the report, and print that on stdout instead
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print on stderr, after the run, where the time of the start went
+    #[arg(long)]
+    pub(crate) timing: bool,
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod selftest;
 mod sink;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use args::Subcommand;
 
@@ -20,6 +21,7 @@ use args::Subcommand;
 const FAILED: u8 = 125;
 
 fn main() -> ExitCode {
+    let began = Instant::now();
     if nix::unistd::getuid() != nix::unistd::geteuid() || nix::unistd::getgid() != nix::unistd::getegid() {
         // It would hand its owner's privileges to whoever calls it, with flags of their choosing.
         render::error(&jail::Error::usage("is not made to be a set-uid or set-gid program"));
@@ -31,7 +33,7 @@ fn main() -> ExitCode {
         return ExitCode::from(selftest::inside(words.collect()));
     }
     let code = match args::parse(std::env::args_os().collect()) {
-        Ok(Subcommand::Run(args)) => cmd::run::run(&args),
+        Ok(Subcommand::Run(args)) => cmd::run::run(&args, began),
         Ok(Subcommand::Doctor(args)) => cmd::doctor::doctor(&args),
         Ok(Subcommand::Plan(args)) => cmd::plan::plan(&args),
         Ok(Subcommand::Profile(args)) => cmd::profile::profile(&args),

@@ -7,9 +7,11 @@
 //! A reader that went away is no error: `jail profile list | head -1` ends quietly.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as Misuse};
 
+use jail::report::Setup;
 use jail::{Error, ErrorKind, ProfileError, Report};
 
 use crate::FAILED;
@@ -129,6 +131,16 @@ pub(crate) fn ending(report: &Report) {
     } else if let Some(line) = report.summary_line() {
         problem(&line, None);
     }
+}
+
+/// Prints where the time of the start went. `before` is what passed from the start of `jail` to that of the run.
+pub(crate) fn timing(report: &Report, before: Duration) {
+    let before = u64::try_from(before.as_micros()).unwrap_or(u64::MAX);
+    let stages = report.setup.iter().flat_map(Setup::stages);
+    let stages: Vec<(&str, u64)> = std::iter::once(("command", before)).chain(stages).collect();
+    let all: u64 = stages.iter().map(|(_, us)| us).sum();
+    let lines = stages.into_iter().chain([("all", all)]).map(|(name, us)| format!("jail: {name:<12} {us:>9} us\n"));
+    message(&lines.collect::<String>());
 }
 
 /// A report, or what the doctor found, as one line of JSON.

@@ -4,7 +4,7 @@
 //! Not for: order (the plan's) or words (the supervisor's).
 //! Runs in: init and the payload.
 
-use crate::sandbox::child::{Next, Script, Slots, close_all_but, init};
+use crate::sandbox::child::{Next, Script, Slots, close_all_but, init, record};
 use crate::sandbox::plan::op::{Op, Slot, Text};
 use crate::sandbox::sys::fd::{self, CWD, Fd};
 use crate::sandbox::sys::{Errno, Result, ZStr, confine, mount, process};
@@ -35,7 +35,6 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
             mount::fsconfig(context, ZStr::literal(b"nr_inodes\0"), script.text(inodes)?)?;
             mount::fsconfig(context, ZStr::literal(b"mode\0"), script.text(mode)?)?;
             slots.set(slot, mount::fsmount(context, attrs)?)?;
-            fd::close(context)?;
         }
         Op::NewProc { subset_pid } => {
             let context = mount::fsopen(ZStr::literal(b"proc\0"))?;
@@ -46,7 +45,6 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
             mount::fsconfig(context, ZStr::literal(b"hidepid\0"), ZStr::literal(b"ptraceable\0"))?;
             let attrs = mount::Attrs::NOSUID.and(mount::Attrs::NODEV).and(mount::Attrs::NOEXEC);
             slots.set(Slot::MOUNT, mount::fsmount(context, attrs)?)?;
-            fd::close(context)?;
         }
         Op::NewDevpts => {
             let context = mount::fsopen(ZStr::literal(b"devpts\0"))?;
@@ -56,7 +54,6 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
             mount::fsconfig(context, ZStr::literal(b"max\0"), ZStr::literal(b"64\0"))?;
             let attrs = mount::Attrs::NOSUID.and(mount::Attrs::NOEXEC);
             slots.set(Slot::MOUNT, mount::fsmount(context, attrs)?)?;
-            fd::close(context)?;
         }
         Op::NewOverlay { lower, upper, work } => {
             let context = mount::fsopen(ZStr::literal(b"overlay\0"))?;
@@ -75,14 +72,14 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         Op::MakeLink { path, target } => {
             fd::symlinkat(script.text(target)?, slots.get(Slot::ROOT)?, script.text(path)?)?;
         }
+        Op::MakePoint { path, mode } => fd::mknodat(slots.get(Slot::ROOT)?, script.text(path)?, mode)?,
         Op::MakeFile { path, content, mode } => {
             let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
             let file = fd::openat(slots.get(Slot::ROOT)?, script.text(path)?, flags, mode)?;
             let content = script.text(content)?.bytes();
-            if !content.is_empty() && fd::write(file, content)? != content.len() {
+            if fd::write(file, content)? != content.len() {
                 return Err(Errno(libc::EIO));
             }
-            fd::close(file)?;
         }
         Op::OpenSource { path, major, minor, inode } => {
             let resolve = libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
@@ -98,15 +95,14 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         }
         Op::CloneTree { recursive } => {
             let tree = mount::clone_tree(slots.get(Slot::SOURCE)?, recursive)?;
-            slots.close(Slot::SOURCE)?;
+            slots.forget(Slot::SOURCE)?;
             slots.set(Slot::MOUNT, tree)?;
         }
         Op::SetAttrs { slot, attrs, recursive } => mount::set_attrs(slots.get(slot)?, attrs, recursive)?,
         Op::Attach { slot, dest } => {
             let dest = open_inside(script, slots, dest)?;
             mount::attach(slots.get(slot)?, dest, EMPTY)?;
-            fd::close(dest)?;
-            slots.close(slot)?;
+            slots.forget(slot)?;
         }
         Op::PivotRoot => mount::pivot_here()?,
         Op::DetachOldRoot => mount::detach_here()?,
@@ -187,6 +183,11 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         Op::SetFilter { of } => confine::set_filter(script.filter(of))?,
         Op::ExpectFiltered => expect(confine::unshare_nothing(), libc::EPERM)?,
         Op::ExpectNoInternet => expect(fd::internet_socket(), libc::EAFNOSUPPORT)?,
+        Op::Stamp { moment } => state.stamp(moment, process::clock_us()?),
+        Op::SendStamps => {
+            // One write, so that the supervisor is woken once.
+            fd::write(slots.get(Slot::SETUP)?, record::stamps(state.stamps).as_flattened())?;
+        }
         Op::ExpectListener => fd::close(confine::set_listener()?)?,
         Op::Exec => return Err(process::exec(script.exec)),
         Op::Reap => {

@@ -7,7 +7,7 @@
 
 use crate::sandbox::child::Slots;
 use crate::sandbox::child::record::Record;
-use crate::sandbox::plan::op::Slot;
+use crate::sandbox::plan::op::{Moment, Slot};
 use crate::sandbox::sys::fd;
 use crate::sandbox::sys::{Errno, Result, process};
 
@@ -16,11 +16,22 @@ use crate::sandbox::sys::{Errno, Result, process};
 pub(super) struct State {
     /// The payload's pid inside, 0 before it is there.
     pub(super) payload: i32,
+    /// When each [`Moment`] was, in microseconds of the monotonic clock; the payload's copy goes on.
+    pub(super) stamps: [u32; Moment::ALL.len()],
 }
 
 impl State {
     pub(super) const fn new() -> Self {
-        Self { payload: 0 }
+        Self { payload: 0, stamps: [0; Moment::ALL.len()] }
+    }
+
+    pub(super) const fn stamp(&mut self, moment: Moment, at: u32) {
+        let [entered, rooted, confined] = &mut self.stamps;
+        match moment {
+            Moment::Entered => *entered = at,
+            Moment::Rooted => *rooted = at,
+            Moment::Confined => *confined = at,
+        }
     }
 }
 

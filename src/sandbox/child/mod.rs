@@ -71,8 +71,13 @@ impl Slots {
 
     fn close(&mut self, slot: Slot) -> Result<()> {
         let fd = self.get(slot)?;
-        self.set(slot, -1)?;
+        self.forget(slot)?;
         fd::close(fd)
+    }
+
+    /// Leaves the descriptor to the next `CloseOthers`, which closes many in a few calls.
+    fn forget(&mut self, slot: Slot) -> Result<()> {
+        self.set(slot, -1)
     }
 }
 

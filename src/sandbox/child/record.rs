@@ -4,6 +4,8 @@
 //! step's number.
 //! Runs in: encoded by the child, decoded by the supervisor.
 
+use crate::sandbox::plan::op::Moment;
+
 /// Which script a step belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -25,12 +27,15 @@ pub(crate) enum Record {
     },
     /// The payload ended with this raw wait status.
     Ended { status: i32 },
+    /// When a moment was: microseconds of the monotonic clock, modulo 2^32.
+    Stamp { moment: Moment, at: u32 },
 }
 
 const MAGIC: [u8; 4] = *b"JAIL";
 const FAILED_INIT: u8 = 1;
 const FAILED_PAYLOAD: u8 = 2;
 const ENDED: u8 = 3;
+const STAMP: u8 = 4;
 
 /// Length of an encoded record: below PIPE_BUF, so that a write is whole or not at all (pipe(7)).
 pub(crate) const LEN: usize = 16;
@@ -42,6 +47,9 @@ impl Record {
             Self::Failed { role: Role::Init, step, errno } => (FAILED_INIT, step, errno),
             Self::Failed { role: Role::Payload, step, errno } => (FAILED_PAYLOAD, step, errno),
             Self::Ended { status } => (ENDED, 0, status),
+            Self::Stamp { moment: Moment::Entered, at } => (STAMP, 0, at.cast_signed()),
+            Self::Stamp { moment: Moment::Rooted, at } => (STAMP, 1, at.cast_signed()),
+            Self::Stamp { moment: Moment::Confined, at } => (STAMP, 2, at.cast_signed()),
         };
         let [m0, m1, m2, m3] = MAGIC;
         let [s0, s1] = step.to_le_bytes();
@@ -60,9 +68,23 @@ impl Record {
             (FAILED_INIT, _) => Some(Self::Failed { role: Role::Init, step, errno: value }),
             (FAILED_PAYLOAD, _) => Some(Self::Failed { role: Role::Payload, step, errno: value }),
             (ENDED, 0) => Some(Self::Ended { status: value }),
+            (STAMP, _) => {
+                let moment = *Moment::ALL.get(usize::from(step))?;
+                Some(Self::Stamp { moment, at: value.cast_unsigned() })
+            }
             _ => None,
         }
     }
+}
+
+/// The records of all moments of a start.
+pub(super) const fn stamps(at: [u32; Moment::ALL.len()]) -> [[u8; LEN]; Moment::ALL.len()] {
+    let [entered, rooted, confined] = at;
+    [
+        Record::Stamp { moment: Moment::Entered, at: entered }.encode(),
+        Record::Stamp { moment: Moment::Rooted, at: rooted }.encode(),
+        Record::Stamp { moment: Moment::Confined, at: confined }.encode(),
+    ]
 }
 
 #[cfg(test)]
@@ -74,7 +96,8 @@ mod tests {
         #[test]
         fn decode_undoes_encode(step: u16, value: i32, payload: bool) {
             let role = if payload { Role::Payload } else { Role::Init };
-            for record in [Record::Failed { role, step, errno: value }, Record::Ended { status: value }] {
+            let stamps = Moment::ALL.map(|moment| Record::Stamp { moment, at: value.cast_unsigned() });
+            for record in [Record::Failed { role, step, errno: value }, Record::Ended { status: value }].into_iter().chain(stamps) {
                 prop_assert_eq!(Record::decode(&record.encode()), Some(record));
             }
         }

@@ -44,7 +44,7 @@ use crate::systemd::{self, Scope};
 
 use own::OwnPlaces;
 
-use op::{FilterOf, Op, SLOTS, Slot, Text};
+use op::{FilterOf, Moment, Op, SLOTS, Slot, Text};
 
 /// A step and the line that caused it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -535,11 +535,13 @@ impl<'a> Lowering<'a> {
         self.init(Op::DieWithParent, &default);
         // Before the first file is made: modes mean what they say.
         self.init(Op::Umask { mask: 0 }, &default);
+        self.init(Op::Stamp { moment: Moment::Entered }, &default);
     }
 
     /// Host name and loopback, which need the capabilities that go next.
     fn surroundings(&mut self) {
         let (hostname, net) = (&self.policy.hostname, &self.policy.net);
+        self.init(Op::Stamp { moment: Moment::Rooted }, &Origin::Default);
         let (name_origin, net_origin) = (hostname.origin.clone(), net.origin.clone());
         let name = self.text(&hostname.value.clone());
         self.init(Op::Hostname { name }, &name_origin);
@@ -643,6 +645,9 @@ impl<'a> Lowering<'a> {
         self.payload(Op::CloseOnExec, &default);
         // Last before the filter, which may not know read(2): init is shut in by now.
         self.payload(Op::Await { gate: Slot::GATE_WAIT }, &default);
+        // What the report says of the start; the filter may not know the clock.
+        self.payload(Op::Stamp { moment: Moment::Confined }, &default);
+        self.payload(Op::SendStamps, &default);
         if seccomp {
             let origin = self.policy.syscalls.allow.first().map_or(Origin::Default, |word| word.origin.clone());
             // Last: nothing but its witness and exec come after it.

@@ -51,13 +51,18 @@ pub(super) fn lower(plan: &mut Lowering<'_>, view: &View) -> Result<(), Error> {
     for dir in OWN_DIRS {
         root.make_dirs(Path::new(dir), &default);
     }
-    root.file(Path::new(DECOY), "", 0o444, &default);
+    root.point(Path::new(DECOY), 0o444, &default);
     root.etc();
     root.proc();
     root.devices()?;
-    for part in view.parts() {
+    for (number, part) in view.parts().iter().enumerate() {
+        // Each part leaves a few descriptors open. However many there are, the limit on them is not met.
+        if number % 32 == 31 {
+            root.plan.init(Op::CloseOthers, &default);
+        }
         root.part(part)?;
     }
+    root.plan.init(Op::CloseOthers, &default);
     // After the last thing was made on it.
     let seal = QUIET.and(Attrs::RDONLY);
     root.plan.init(Op::SetAttrs { slot: Slot::ROOT, attrs: seal, recursive: false }, &default);
@@ -90,6 +95,12 @@ impl Root<'_, '_> {
                 self.made.insert(dir);
             }
         }
+    }
+
+    /// An empty file, to be mounted on or to be hidden by Landlock.
+    fn point(&mut self, path: &Path, mode: u32, origin: &Origin) {
+        let path = self.plan.below_root(path);
+        self.plan.init(Op::MakePoint { path, mode }, origin);
     }
 
     fn file(&mut self, path: &Path, content: &str, mode: u32, origin: &Origin) {
@@ -150,6 +161,8 @@ impl Root<'_, '_> {
         self.plan.init(Op::CloneTree { recursive: true }, origin);
         self.plan.init(Op::SetAttrs { slot: Slot::MOUNT, attrs: QUIET.and(Attrs::RDONLY), recursive: true }, origin);
         self.attach(sys, origin);
+        // As below, for the parts of the view: these are many.
+        self.plan.init(Op::CloseOthers, origin);
     }
 
     fn devices(&mut self) -> Result<(), Error> {
@@ -162,7 +175,7 @@ impl Root<'_, '_> {
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
                 Err(error) => return Err(cannot_show(&path, origin, &error)),
             };
-            self.file(&path, "", 0o666, origin);
+            self.point(&path, 0o666, origin);
             let source = self.plan.path(&found.path);
             self.plan.init(
                 Op::OpenSource { path: source, major: found.major, minor: found.minor, inode: found.inode },
@@ -211,7 +224,7 @@ impl Root<'_, '_> {
                 if is_dir {
                     self.make_dirs(dest, origin);
                 } else if self.view.is_ours(dest) {
-                    self.file(dest, "", 0o444, origin);
+                    self.point(dest, 0o444, origin);
                 }
                 let attrs = bind_attrs(*access);
                 if *callers && self.plan.map.privileged {

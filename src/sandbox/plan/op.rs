@@ -58,6 +58,21 @@ pub(crate) enum FilterOf {
     Payload,
 }
 
+/// A moment that the child takes down for the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// Init has joined its group and has its ids.
+    Entered,
+    /// The root is built and entered.
+    Rooted,
+    /// The payload is confined but for its filter.
+    Confined,
+}
+
+impl Moment {
+    pub(crate) const ALL: [Self; 3] = [Self::Entered, Self::Rooted, Self::Confined];
+}
+
 /// One thing that the child does. The order of the variants is about the order of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Op {
@@ -65,7 +80,7 @@ pub(crate) enum Op {
     /// one that tells of ended children is read from `CHILDREN`.
     HoldSignals,
     /// Close every descriptor from 3 on that no slot names: what the caller had open, and the ends of
-    /// pipes of other runs that its other threads were just starting.
+    /// pipes of other runs that its other threads were just starting; later, what the mounts left open.
     CloseOthers,
     /// PR_SET_PDEATHSIG.
     DieWithParent,
@@ -118,6 +133,11 @@ pub(crate) enum Op {
     MakeLink {
         path: Text,
         target: Text,
+    },
+    /// An empty file, to be mounted on.
+    MakePoint {
+        path: Text,
+        mode: u32,
     },
     /// A small file with this content; the NUL is not written.
     MakeFile {
@@ -247,6 +267,12 @@ pub(crate) enum Op {
     ExpectFiltered,
     /// Demand that no internet socket can be made.
     ExpectNoInternet,
+    /// Take the time.
+    Stamp {
+        moment: Moment,
+    },
+    /// Tell the supervisor the times that were taken.
+    SendStamps,
     /// Demand that a filter with a listener can be set; it lets everything through. For trials.
     ExpectListener,
     /// Run the program.

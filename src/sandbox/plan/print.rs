@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::op::{FilterOf, Op, Slot, Text};
+use super::op::{FilterOf, Moment, Op, Slot, Text};
 use super::{Fate, HostOp, Plan, limits};
 use crate::policy::{Layer, Origin};
 use crate::sandbox::child::record::Role;
@@ -72,7 +72,7 @@ impl Plan {
     pub(in crate::sandbox) fn words(&self, op: Op) -> String {
         match op {
             Op::HoldSignals => "hold all signals back".to_owned(),
-            Op::CloseOthers => "close what the caller had open".to_owned(),
+            Op::CloseOthers => "close all that has no slot".to_owned(),
             Op::DieWithParent => "die with the supervisor's thread".to_owned(),
             Op::JoinCgroup { tasks } => format!("join cgroup by {}", slot(tasks)),
             Op::Await { gate } => format!("wait at gate {}", slot(gate)),
@@ -96,6 +96,7 @@ impl Plan {
             Op::AttachRoot => "attach root".to_owned(),
             Op::MakeDir { path, mode } => format!("mkdir /{} mode={mode:o}", self.str(path)),
             Op::MakeLink { path, target } => format!("link /{} -> {}", self.str(path), self.str(target)),
+            Op::MakePoint { path, mode } => format!("mount point /{} mode={mode:o}", self.str(path)),
             Op::MakeFile { path, mode, .. } => format!("file /{} mode={mode:o}", self.str(path)),
             Op::OpenSource { path, .. } => format!("open {} of the host", self.str(path)),
             Op::OpenInside { path } => format!("open /{}", self.str(path)),
@@ -148,6 +149,12 @@ impl Plan {
                 format!("filter for {name} ({} instructions)", filter.len())
             }
             Op::ExpectFiltered => "expect the filter to deny unshare".to_owned(),
+            Op::Stamp { moment } => match moment {
+                Moment::Entered => "take the time: entered".to_owned(),
+                Moment::Rooted => "take the time: root entered".to_owned(),
+                Moment::Confined => "take the time: confined".to_owned(),
+            },
+            Op::SendStamps => "send the times".to_owned(),
             Op::ExpectListener => "expect that a filter with a listener can be set".to_owned(),
             Op::Exec => format!("exec {}", self.exec.path().display()),
             Op::Reap => "reap, forward signals, end with the payload".to_owned(),

@@ -193,6 +193,7 @@ fn texts(op: Op) -> Vec<Text> {
         Op::MakeLink { path, target } => vec![path, target],
         Op::MakeFile { path, content, .. } => vec![path, content],
         Op::MakeDir { path, .. }
+        | Op::MakePoint { path, .. }
         | Op::OpenSource { path, .. }
         | Op::OpenInside { path }
         | Op::Chdir { path }
@@ -246,6 +247,8 @@ fn texts(op: Op) -> Vec<Text> {
         | Op::ExpectScoped
         | Op::SetFilter { .. }
         | Op::ExpectFiltered
+        | Op::Stamp { .. }
+        | Op::SendStamps
         | Op::Exec
         | Op::Reap
         | Op::KillAll => Vec::new(),

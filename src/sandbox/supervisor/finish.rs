@@ -119,7 +119,7 @@ impl Running {
             (None, Some(reaped)) => (Some(reaped.user_us), Some(reaped.system_us)),
             (None, None) => (None, None),
         };
-        self.setup.teardown_us = self.ended.map_or(0, |at| micros(at.elapsed()));
+        self.setup.teardown_us = self.ended.map(|at| micros(at.elapsed()));
         Report {
             schema: SCHEMA.to_owned(),
             run_id: self.name.name.clone(),

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{Gid, Uid, fchown, pipe2, read, write};
@@ -56,9 +56,12 @@ pub(super) struct Started {
     pub(super) ends: Ends,
     pub(super) unmapped: Vec<Unmapped>,
     pub(super) scratch: Option<Scratch>,
-    /// The two moments that only the steps see.
+    /// How long the cgroup's steps took.
+    pub(super) cgroup: Duration,
+    /// The two moments that only the steps see; the second also on the child's clock.
     pub(super) before_clone: Instant,
     pub(super) after_clone: Instant,
+    pub(super) cloned_us: u32,
 }
 
 /// The child's descriptors: kept open here until it has its copies.
@@ -136,8 +139,13 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     let mut unmapped = Vec::new();
     let mut scratch = None;
     let before = Instant::now();
-    let (mut before_clone, mut after_clone) = (before, before);
+    let (mut before_clone, mut after_clone, mut cloned_us) = (before, before, 0);
+    let mut cgroup = None;
     for step in &plan.supervisor {
+        if cgroup.is_none() && matches!(step.op, HostOp::MakeIdMap { .. } | HostOp::Clone { .. }) {
+            guard.watch()?;
+            cgroup = Some(before.elapsed());
+        }
         match &step.op {
             HostOp::JoinScope { .. }
             | HostOp::MoveSelf { .. }
@@ -162,10 +170,10 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
             }
             HostOp::MakeScratch { dir } => scratch = Some(Scratch::make(dir)?),
             HostOp::Clone { start, namespaces, into } => {
-                guard.watch()?;
                 before_clone = Instant::now();
                 process = Some(clone(plan, *start, *namespaces, into.as_deref(), &inherited)?);
                 after_clone = Instant::now();
+                cloned_us = process::clock_us().map_err(|errno| failed("read the clock", errno))?;
                 // The child has its copies; what it alone must hold we must not.
                 inherited.owned.clear();
             }
@@ -187,7 +195,8 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     let Some(process) = process else {
         return Err(Error::new(ErrorKind::Internal, "the plan clones nobody"));
     };
-    Ok(Started { process, ends, unmapped, scratch, before_clone, after_clone })
+    let cgroup = cgroup.unwrap_or_default();
+    Ok(Started { process, ends, unmapped, scratch, cgroup, before_clone, after_clone, cloned_us })
 }
 
 fn clone(
@@ -301,8 +310,8 @@ pub(super) enum News {
     None,
     /// Its end: init is shut in and the program runs, or both are gone.
     End,
-    /// A step failed.
-    Failed(Record),
+    /// A step failed, or the time that one was done.
+    Record(Record),
 }
 
 /// Reads it, without waiting.
@@ -311,7 +320,7 @@ pub(super) fn news(setup: &OwnedFd) -> Result<News, Error> {
     match read(setup, &mut bytes) {
         Ok(0) => Ok(News::End),
         Ok(count) => match Record::decode(bytes.get(..count).unwrap_or_default()) {
-            Some(record) => Ok(News::Failed(record)),
+            Some(record) => Ok(News::Record(record)),
             None => Err(Error::new(ErrorKind::Internal, "the child sent something that is no record")),
         },
         Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => Ok(News::None),

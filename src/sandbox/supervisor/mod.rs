@@ -36,8 +36,9 @@ use crate::error::{Error, ErrorKind, describe_errno};
 use crate::policy::{Isolation, Layer, Net, OnOverflow, Policy};
 use crate::report::{Report, Setup, rfc3339};
 use crate::sandbox::child::record::{self, Record};
+use crate::sandbox::plan::op::Moment;
 use crate::sandbox::plan::{Plan, RunName};
-use crate::sandbox::sys::process::Process;
+use crate::sandbox::sys::process::{self, Process};
 use crate::sandbox::{Command, OutputMode, Stdin};
 
 pub(super) use cgroup::start_time;
@@ -76,7 +77,8 @@ pub struct Running {
     started_at: String,
     started: Instant,
     setup: Setup,
-    cloned: Instant,
+    /// The child's last moment, on its clock.
+    last_stamp: u32,
     unmapped: Vec<gate::Unmapped>,
     /// `None` once it is reaped.
     process: Option<Process>,
@@ -168,7 +170,9 @@ pub(super) fn launch(
     } else {
         None
     };
+    let sweep = Instant::now();
     cgroup::sweep(&plan.groups);
+    let sweep = sweep.elapsed();
     let (bytes, from) = stdin(command)?;
     // Before any descriptor is made: with the caller's stdout closed, one of ours would get its number.
     let sinks = match command.output_mode() {
@@ -176,7 +180,9 @@ pub(super) fn launch(
         OutputMode::Inherit => Some((sink(dup(io::stdout()))?, sink(dup(io::stderr()))?)),
     };
     let mut guard = cgroup::Guard::new(plan.groups.clone());
-    let gate::Started { process, ends, unmapped, scratch, before_clone, after_clone } = gate::start(&plan, &mut guard)?;
+    let gate::Started { process, ends, unmapped, scratch, cgroup, before_clone, after_clone, cloned_us } =
+        gate::start(&plan, &mut guard)?;
+    let cgroup_us = micros(sweep + cgroup);
     let keep = policy.output.keep.value.0;
     let (stdout, stderr) = match sinks {
         None => (Output::keep(ends.stdout, keep), Output::keep(ends.stderr, keep)),
@@ -187,11 +193,12 @@ pub(super) fn launch(
     let mut running = Running {
         setup: Setup {
             plan_us,
-            prepare_us: micros(before_clone - started).saturating_sub(plan_us),
+            cgroup_us,
+            prepare_us: micros(before_clone - started).saturating_sub(plan_us + cgroup_us),
             clone_us: micros(after_clone - before_clone),
             ..Setup::default()
         },
-        cloned: after_clone,
+        last_stamp: cloned_us,
         unmapped,
         _network: has_own_network(policy).then(|| Network::of(process.pid)),
         process: Some(process),
@@ -502,22 +509,35 @@ impl Running {
         let Some(pipe) = &self.setup_pipe else { return Ok(()) };
         let failed = match gate::news(pipe)? {
             News::None => return Ok(()),
+            News::Record(Record::Stamp { moment, at }) => {
+                let passed = Some(u64::from(at.wrapping_sub(self.last_stamp)));
+                self.last_stamp = at;
+                match moment {
+                    Moment::Entered => self.setup.gate_us = passed,
+                    Moment::Rooted => self.setup.root_us = passed,
+                    Moment::Confined => self.setup.confinement_us = passed,
+                }
+                // There are three, and what may follow is read at once: after init's end nothing else reads it.
+                return self.read_setup();
+            }
             // Init closes its end when it is shut in, the payload by its exec. It is also what is left when
             // both are killed on the way: then init has ended as well.
             News::End => {
                 self.ran = !self.killed && self.init_lives();
+                let now = process::clock_us().map_err(|errno| refused("read the clock", Errno::from_raw(errno.0)))?;
+                let sent = self.setup.confinement_us.is_some();
+                self.setup.exec_us = sent.then(|| u64::from(now.wrapping_sub(self.last_stamp)));
                 None
             }
-            News::Failed(Record::Failed { role, step, errno }) => {
+            News::Record(Record::Failed { role, step, errno }) => {
                 // As the caller named it.
                 let program = self.argv.first().map_or("", String::as_str);
                 Some(explain::step(&self.plan, role, step, errno, program))
             }
-            News::Failed(Record::Ended { .. }) => {
+            News::Record(Record::Ended { .. }) => {
                 Some(Error::new(ErrorKind::Internal, "init reported an end where set-up records belong"))
             }
         };
-        self.setup.child_us = micros(self.cloned.elapsed());
         self.setup_pipe = None;
         if failed.is_some() {
             self.failure = failed;

@@ -94,6 +94,13 @@ pub(crate) fn mkdirat(dir: Fd, path: ZStr<'_>, mode: u32) -> Result<()> {
     unsafe { call(libc::SYS_mkdirat, a) }.map(drop_result)
 }
 
+/// mknodat(2): an empty regular file.
+pub(crate) fn mknodat(dir: Fd, path: ZStr<'_>, mode: u32) -> Result<()> {
+    let a = [int(dir), path.arg(), word(u64::from(libc::S_IFREG | mode)), 0, 0, 0];
+    // SAFETY: the kernel reads the NUL-ended `path`, alive over the call.
+    unsafe { call(libc::SYS_mknodat, a) }.map(drop_result)
+}
+
 /// symlinkat(2): `path` below `dir` becomes a link to `target`.
 pub(crate) fn symlinkat(target: ZStr<'_>, dir: Fd, path: ZStr<'_>) -> Result<()> {
     let a = [target.arg(), int(dir), path.arg(), 0, 0, 0];

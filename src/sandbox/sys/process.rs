@@ -183,6 +183,17 @@ pub(crate) fn exit(code: i32) -> ! {
     }
 }
 
+/// clock_gettime(2), CLOCK_MONOTONIC, as microseconds modulo 2^32. Child and supervisor.
+pub(crate) fn clock_us() -> Result<u32> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let a = [int(libc::CLOCK_MONOTONIC), (&raw mut time).addr(), 0, 0, 0, 0];
+    // SAFETY: the kernel writes one `timespec` into `time`, which is ours.
+    unsafe { call(libc::SYS_clock_gettime, a) }?;
+    let micros = time.tv_sec.wrapping_mul(1_000_000).wrapping_add(time.tv_nsec / 1000);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the lower half is what is asked for")]
+    Ok(micros as u32)
+}
+
 /// The strings of an exec, laid out as execve(2) wants them before anything is cloned.
 pub(crate) struct ExecBlock {
     path: CString,

@@ -6,15 +6,17 @@
 //! Not for: the run itself (the library's), or how a report is kept from being forged (see `sink`).
 //! Runs in: the supervisor.
 
+use std::time::{Duration, Instant};
+
 use nix::sys::signal::{SigSet, Signal};
 
-use jail::{Error, Policy, Report};
+use jail::{Command, Error, Policy, Report, Sandbox};
 
 use crate::args::{IoArgs, RunArgs};
 use crate::sink::Sink;
 use crate::{FAILED, overrides, render};
 
-pub(crate) fn run(args: &RunArgs) -> u8 {
+pub(crate) fn run(args: &RunArgs, began: Instant) -> u8 {
     if args.command.is_empty() {
         render::short_usage();
         return FAILED;
@@ -26,8 +28,11 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
             return error.exit_code();
         }
     };
-    let report = report(args);
+    let (report, before) = report(args, began);
     render::ending(&report);
+    if args.io.timing {
+        render::timing(&report, before);
+    }
     match write(&report, &mut sinks, args.io.json) {
         Ok(0) => report.exit_code,
         Ok(unprinted) => unprinted,
@@ -38,25 +43,30 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
     }
 }
 
-/// Runs the program; what keeps it from running is in the report too.
-fn report(args: &RunArgs) -> Report {
+/// Runs the program; what keeps it from running is in the report too. Beside it, how long it took to come to
+/// the run.
+fn report(args: &RunArgs, began: Instant) -> (Report, Duration) {
     let policy = match overrides::policy(&args.sandbox) {
         Ok(policy) => policy,
-        Err(error) => return Report::from_error(&error.into(), &args.command),
+        Err(error) => return (Report::from_error(&error.into(), &args.command), began.elapsed()),
     };
-    let (name, digest) = (policy.name.clone(), policy.digest());
-    start(args, policy).unwrap_or_else(|error| {
-        let mut report = Report::from_error(&error, &args.command);
-        report.profile.name = name;
-        report.profile.digest = digest;
-        report
-    })
+    let (sandbox, command) = match prepare(args, policy.clone()) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let mut report = Report::from_error(&error, &args.command);
+            report.profile.digest = policy.digest();
+            report.profile.name = policy.name;
+            return (report, began.elapsed());
+        }
+    };
+    let before = began.elapsed();
+    (sandbox.run(&command), before)
 }
 
-fn start(args: &RunArgs, policy: Policy) -> Result<Report, Error> {
+fn prepare(args: &RunArgs, policy: Policy) -> Result<(Sandbox, Command), Error> {
     let command = overrides::command(&args.sandbox, &args.command)?;
     let command = overrides::connect(command, &args.io)?;
-    Ok(overrides::sandbox(&args.sandbox, policy)?.run(&command))
+    Ok((overrides::sandbox(&args.sandbox, policy)?, command))
 }
 
 /// Keeps the signals that end a run from ending us without a report, before and after the library takes them.
