@@ -270,10 +270,7 @@ impl Thing {
             Self::Net => policy.net.value != Net::Host && policy.isolation.value == Isolation::Full,
             Self::Loopback => policy.net.value == Net::Loopback,
             Self::Overlay | Self::Listener => false,
-            Self::Clone
-            | Self::Rlimits
-            | Self::Landlock
-            | Self::Seccomp => true,
+            Self::Clone | Self::Rlimits | Self::Landlock | Self::Seccomp => true,
             Self::User
             | Self::Ids
             | Self::Mount
