@@ -73,10 +73,9 @@ pub(super) fn policy(profile: &Profile) -> Result<Policy, ProfileError> {
         check.within("fs.tmpfs", &entry.origin, entry.value.inodes, 2, MAX_BYTES);
     }
 
-    let mut allow = profile.allow.clone();
-    if allow.is_empty() {
-        allow.push(Located::new("@default".to_owned(), Origin::Default));
-    }
+    // Not for a list that was emptied by denials: that would allow what nobody asked for.
+    let usual = || vec![Located::new("@default".to_owned(), Origin::Default)];
+    let allow = profile.allow.clone().unwrap_or_else(usual);
     for variable in &profile.env {
         check.variable(variable);
     }

@@ -41,7 +41,8 @@ pub struct Profile {
     pub(crate) tmpfs: Vec<Located<Tmpfs>>,
     drop: Vec<Located<PathBuf>>,
     pub(crate) net: Option<Located<Net>>,
-    pub(crate) allow: Vec<Located<String>>,
+    /// `None` when nobody said anything, which means the usual list; a list may also have been emptied again.
+    pub(crate) allow: Option<Vec<Located<String>>>,
     pub(crate) deny: Vec<Located<String>>,
     pub(crate) limits: LimitsPatch,
     pub(crate) output: OutputPatch,
@@ -180,11 +181,15 @@ impl Profile {
             self.tmpfs.push(tmpfs);
         }
 
-        for word in patch.allow {
-            decide(&mut self.allow, &mut self.deny, word);
+        if let Some(words) = patch.allow {
+            let allow = self.allow.get_or_insert_default();
+            for word in words {
+                decide(allow, &mut self.deny, word);
+            }
         }
+        let mut nothing = Vec::new();
         for word in patch.deny {
-            decide(&mut self.deny, &mut self.allow, word);
+            decide(&mut self.deny, self.allow.as_mut().unwrap_or(&mut nothing), word);
         }
         for variable in patch.env {
             self.env.retain(|there| there.value.name() != variable.value.name());

@@ -98,11 +98,11 @@ const KEYS: [Key; 30] = [
     key("net.mode", Shape::Text, "\"none\"", |p, text, origin| put(&mut p.net, units::word(text, &NET), origin)),
     // System calls to allow beside what was inherited: names and @groups.
     key("syscalls.allow", Shape::List, "[\"@default\"]", |p, text, origin| {
-        syscall(&mut p.allow, &p.deny, "denied", text, origin)
+        syscall(p.allow.get_or_insert_default(), &p.deny, "denied", text, origin)
     }),
     // System calls to deny; wins over what is allowed.
     key("syscalls.deny", Shape::List, "[\"@keyring\"]", |p, text, origin| {
-        syscall(&mut p.deny, &p.allow, "allowed", text, origin)
+        syscall(&mut p.deny, p.allow.as_deref().unwrap_or_default(), "allowed", text, origin)
     }),
     // Wall time.
     key("limits.wall", Shape::Number, "\"30s\"", |p, text, origin| {

@@ -183,7 +183,7 @@ Exit codes:
 
 /// Tries to break out of the sandbox, on this host and with this profile, and says what held.
 ///
-/// Some hundred and fifty escape attempts, resource bombs and programs that must still work, each as a run of its own.
+/// Some two hundred escape attempts, resource bombs and programs that must still work, each as a run of its own.
 #[derive(Debug, Parser)]
 #[command(after_help = SELFTEST_HELP, args_override_self = true, override_usage = "jail selftest [OPTIONS]")]
 pub(crate) struct SelftestArgs {

@@ -168,6 +168,12 @@ impl Filter {
         }
     }
 
+    /// What happens to a call of this machine's, with arguments that are all zero.
+    #[cfg(test)]
+    pub(crate) fn decide_native(&self, number: u32) -> Action {
+        self.decide(self.arch.audit, number, [0; 6])
+    }
+
     #[cfg(test)]
     /// The filter as text: a line for each number from 0 to 1023, or for a run of unknown ones, and below it
     /// what depends on arguments.

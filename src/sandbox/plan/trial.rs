@@ -171,9 +171,9 @@ impl Trial {
             payload_filter: filter,
             exec,
             groups: Groups::default(),
+            isolation: Isolation::Full,
             cpus: host.cpus,
             fates: BTreeMap::new(),
-            isolation: Isolation::Full,
             kernel: host.kernel.clone(),
             landlock_abi: host.landlock.unwrap_or(0),
         };

@@ -278,8 +278,9 @@ fn resolve(files: &Files, known: &mut Known, entry: &ViewEntry, origin: &Origin)
     let found = match files.at(known, source) {
         Ok(Found { kind: Kind::Link(target), .. }) if source == dest => return Ok(Some(Shows::Link { target })),
         Err(error) if *optional && error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
-        Ok(found) if !matches!(found.kind, Kind::Link(_)) => found,
-        Ok(_) | Err(_) => find(files, source, origin)?,
+        Ok(Found { kind: Kind::Link(_), .. }) => find(files, source, origin)?,
+        Ok(found) => found,
+        Err(error) => return Err(cannot_show(source, origin, &error)),
     };
     let callers = !SYSTEM_TREES.iter().any(|tree| found.path.starts_with(tree));
     Ok(Some(Shows::Bind { found, access: *access, callers }))

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Instant;
 
@@ -196,8 +197,9 @@ fn clone(
     into: Option<&Path>,
     inherited: &Inherited,
 ) -> Result<Process, Error> {
-    let group =
-        into.map(|dir| fs::File::open(dir).map_err(|error| cgroup::refused("open", dir, &error))).transpose()?;
+    // A caller with an odd umask may not list what it made; for the clone a path is enough.
+    let path = |dir: &Path| fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(dir);
+    let group = into.map(|dir| path(dir).map_err(|error| cgroup::refused("open", dir, &error))).transpose()?;
     let script = plan.script();
     let mut slots = inherited.slots;
     let group = group.as_ref().map(AsRawFd::as_raw_fd);
