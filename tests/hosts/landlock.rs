@@ -33,7 +33,7 @@ fn without_namespaces() -> Jail {
 }
 
 /// Claim tests whose answer is another here. What is not in this list must pass as it stands.
-const DIFFERENT: [&str; 41] = [
+const DIFFERENT: [&str; 42] = [
     "claim_env_1_",
     "claim_env_3_",
     "claim_env_4_signals_are_as",
@@ -72,6 +72,7 @@ const DIFFERENT: [&str; 41] = [
     "claim_pr_2_",
     "claim_pr_4_not_even_a_stopped",
     "claim_pr_5_",
+    "claim_pr_6_",
     // The published table is that of the filter with namespaces.
     "claim_sc_1_every_call",
     "claim_sc_10_the_profile",
@@ -540,6 +541,23 @@ fn landlock_pr_5_the_jails_init_cannot_be_looked_into() {
     ]);
 
     assert_eq!(run.out(), "refused\nunreached", "{run}");
+}
+
+#[test]
+fn landlock_pr_6_another_run_of_the_same_caller_is_not_reached() {
+    let mut other = without_namespaces().start_probe(["sleep", "30000"]);
+    other.wait_ready();
+    let calls: Vec<String> = other.inside().iter().map(|pid| format!("kill {pid} 9")).collect();
+    assert_eq!(calls.len(), 2, "init and the payload");
+
+    let run = without_namespaces().probe(["batch", &calls[0], &calls[1], "kill 0 0"]);
+
+    let answer = run.answer();
+    let answers: Vec<&str> = answer.lines().map(|line| line.rsplit_once(": ").unwrap().1).collect();
+    assert_eq!(answers, ["errno EPERM", "errno EPERM", "ok"], "{answer}");
+    assert!(other.running());
+    other.signal(Signal::SIGTERM);
+    other.wait().assert_clean();
 }
 
 #[test]
