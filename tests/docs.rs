@@ -110,8 +110,8 @@ fn the_readmes_commands_print_what_it_shows() {
 fn the_readmes_flags_are_the_commands() {
     let help = Command::new(support::jail_binary()).arg("--help").output().unwrap();
     let help = flags(&String::from_utf8(help.stdout).unwrap());
-    // Of cargo, of `jail profile show`, of unshare in an example.
-    let others = ["--release", "--open", "--resolved", "--user", "--profile"];
+    // Of cargo, of `jail profile show`, of `jail selftest`, of unshare in an example.
+    let others = ["--release", "--open", "--resolved", "--only", "--require-all", "--user", "--profile"];
     let strange: Vec<String> = flags(&text("README.md"))
         .into_iter()
         .filter(|flag| !help.contains(flag) && !others.contains(&&**flag))

@@ -13,14 +13,15 @@ mod schema;
 mod units;
 
 pub use builtin::{BUILTIN, Builtin};
-pub(crate) use units::{NET, ON_OVERFLOW, PROC, WORKSPACE, duration_text, size_text, word_of};
+pub(crate) use units::{ISOLATION, NET, ON_OVERFLOW, PROC, WORKSPACE, duration_text, size_text, word_of};
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::policy::{
-    Bytes, EnvVar, Layer, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Proc, Quota, Tmpfs, ViewEntry, Workspace,
+    Bytes, EnvVar, Isolation, Layer, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Proc, Quota, Tmpfs,
+    ViewEntry, Workspace,
 };
 
 /// What was written, in one profile or in several that were merged. Everything is optional.
@@ -31,6 +32,7 @@ pub struct Profile {
     /// Emptied by the loader, which follows them.
     extends: Vec<Located<String>>,
     pub(crate) degradable: BTreeMap<Layer, Origin>,
+    pub(crate) isolation: Option<Located<Isolation>>,
     pub(crate) hostname: Option<Located<String>>,
     pub(crate) workspace: Option<Located<Workspace>>,
     pub(crate) proc: Option<Located<Proc>>,
@@ -39,7 +41,8 @@ pub struct Profile {
     pub(crate) tmpfs: Vec<Located<Tmpfs>>,
     drop: Vec<Located<PathBuf>>,
     pub(crate) net: Option<Located<Net>>,
-    pub(crate) allow: Vec<Located<String>>,
+    /// `None` when nobody said anything, which means the usual list; a list may also have been emptied again.
+    pub(crate) allow: Option<Vec<Located<String>>>,
     pub(crate) deny: Vec<Located<String>>,
     pub(crate) limits: LimitsPatch,
     pub(crate) output: OutputPatch,
@@ -157,6 +160,7 @@ impl Profile {
         }
         later(&mut self.description, patch.description);
         self.degradable.extend(patch.degradable);
+        later(&mut self.isolation, patch.isolation);
         later(&mut self.hostname, patch.hostname);
         later(&mut self.workspace, patch.workspace);
         later(&mut self.proc, patch.proc);
@@ -177,11 +181,15 @@ impl Profile {
             self.tmpfs.push(tmpfs);
         }
 
-        for word in patch.allow {
-            decide(&mut self.allow, &mut self.deny, word);
+        if let Some(words) = patch.allow {
+            let allow = self.allow.get_or_insert_default();
+            for word in words {
+                decide(allow, &mut self.deny, word);
+            }
         }
+        let mut nothing = Vec::new();
         for word in patch.deny {
-            decide(&mut self.deny, &mut self.allow, word);
+            decide(&mut self.deny, self.allow.as_mut().unwrap_or(&mut nothing), word);
         }
         for variable in patch.env {
             self.env.retain(|there| there.value.name() != variable.value.name());

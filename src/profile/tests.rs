@@ -1,10 +1,13 @@
 //! Profiles: exact messages, search path, `extends`, and the laws of merging.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::Policy;
+use crate::sandbox::plan::seccomp::{Action, Filter};
 
 fn errors(text: &str) -> String {
     Profile::parse("p.toml", text).unwrap_err().to_string()
@@ -21,7 +24,7 @@ fn every_shipped_profile_is_a_policy() {
         let profile = Profile::builtin(builtin.name).unwrap();
         assert_eq!(profile.name(), builtin.name);
         assert!(profile.description().is_some());
-        crate::Policy::new(&profile).unwrap();
+        Policy::new(&profile).unwrap();
     }
 }
 
@@ -81,7 +84,7 @@ fn unknown_keys_get_a_suggestion_or_the_list() {
     assert_eq!(errors("[net]\nallow_hosts = []"), "p.toml:2: net.allow_hosts: unknown key (known here: mode)");
     assert_eq!(
         errors("zzzzzzzz = 1"),
-        "p.toml:1: zzzzzzzz: unknown key or section (known here: extends, description, allow_degraded, run, fs, net, \
+        "p.toml:1: zzzzzzzz: unknown key or section (known here: extends, description, allow_degraded, isolation, run, fs, net, \
          syscalls, limits, output, env)"
     );
     assert_eq!(errors("fs = 3"), "p.toml:1: fs: expected a section, found integer (write [fs])");
@@ -217,8 +220,18 @@ fn the_last_to_name_a_word_decides() {
     let parse = |text| Profile::parse("p.toml", text).unwrap();
     let base = parse("[syscalls]\nallow = [\"@default\", \"kcmp\"]\ndeny = [\"ptrace\"]");
     let profile = merged(base, parse("[syscalls]\nallow = [\"ptrace\"]\ndeny = [\"kcmp\"]"));
-    assert_eq!(words(&profile.allow), ["@default", "ptrace"]);
+    assert_eq!(words(&profile.allow.unwrap()), ["@default", "ptrace"]);
     assert_eq!(words(&profile.deny), ["kcmp"]);
+}
+
+#[test]
+fn denying_the_last_word_does_not_bring_the_usual_list_back() {
+    let profile = merged(calls("allow", &["kcmp"]), calls("deny", &["kcmp"]));
+
+    assert_eq!(
+        Policy::new(&profile).unwrap_err().to_string(),
+        "syscalls.allow: is empty, and no program can run so; \"@default\" is the usual list"
+    );
 }
 
 /// A small universe, so that values of two patches collide.
@@ -242,6 +255,25 @@ pub(crate) fn settings() -> impl Strategy<Value = Vec<Setting>> {
         .prop_map(|(a, b, c, d, e, (f, g), (h, i), (j, k), (l, m), n)| {
             [a, b, c, d, e, f, g, h, i, j, k, l, m, n].into_iter().flatten().collect()
         })
+}
+
+/// Some words for system calls.
+fn words() -> impl Strategy<Value = Vec<&'static str>> {
+    let known = vec!["@default", "@io", "@process", "kcmp", "ptrace", "@keyring", "add_key", "read", "socket"];
+    let most = known.len();
+    proptest::sample::subsequence(known, 0..=most)
+}
+
+fn calls(key: &str, words: &[&str]) -> Profile {
+    let text = format!("[limits]\nmemory = \"64M\"\npids = 8\n[syscalls]\n{key} = {words:?}");
+    Profile::parse("p.toml", &text).unwrap()
+}
+
+/// The numbers that the filter of a profile lets through, if it means a policy.
+fn allowed(profile: &Profile) -> Option<BTreeSet<u32>> {
+    let policy = Policy::new(profile).ok()?;
+    let filter = Filter::from_policy(&policy.syscalls, policy.net.value).unwrap();
+    Some((0..1024).filter(|number| filter.decide_native(*number) == Action::Allow).collect())
 }
 
 proptest! {
@@ -270,6 +302,61 @@ proptest! {
         let [a, b, c] = [a, b, c].map(|settings| Profile::from_settings(settings).unwrap());
         let left = merged(merged(a.clone(), b.clone()), c.clone());
         prop_assert_eq!(left, merged(a, merged(b, c)));
+    }
+
+    /// Who only takes away can only take away: no patch of denials lets a call through that was refused before.
+    #[test]
+    fn denying_never_allows(base in words(), denied in words()) {
+        let before = allowed(&calls("allow", &base)).unwrap_or_default();
+        let after = allowed(&merged(calls("allow", &base), calls("deny", &denied))).unwrap_or_default();
+        prop_assert!(after.is_subset(&before), "{:?}", after.difference(&before));
+    }
+
+    /// Of a list that there is: the first word of all takes the place of the usual list.
+    #[test]
+    fn allowing_never_denies(base in words(), denied in words(), more in words()) {
+        prop_assume!(!base.is_empty());
+        let base = merged(calls("allow", &base), calls("deny", &denied));
+        let Some(before) = allowed(&base) else { return Ok(()) };
+        let Some(after) = allowed(&merged(base, calls("allow", &more))) else { return Ok(()) };
+        prop_assert!(before.is_subset(&after), "{:?}", before.difference(&after));
+    }
+
+    /// Nothing is shown and no layer given up that neither of the two names; and what one gives up stays given up.
+    #[test]
+    fn merging_makes_nothing_up(base in settings(), patch in settings()) {
+        let base = merged(Profile::builtin("strict").unwrap(), Profile::from_settings(base).unwrap());
+        let patch = Profile::from_settings(patch).unwrap();
+        let both = merged(base.clone(), patch.clone());
+        prop_assert!(both.view.iter().all(|entry| base.view.contains(entry) || patch.view.contains(entry)));
+        prop_assert!(both.tmpfs.iter().all(|entry| base.tmpfs.contains(entry) || patch.tmpfs.contains(entry)));
+        prop_assert!(both.env.iter().all(|entry| base.env.contains(entry) || patch.env.contains(entry)));
+        let mut given_up: Vec<&Layer> = base.degradable.keys().chain(patch.degradable.keys()).collect();
+        given_up.sort();
+        given_up.dedup();
+        prop_assert_eq!(both.degradable.keys().collect::<Vec<_>>(), given_up);
+        let mut places: Vec<&Path> = both.view.iter().map(|entry| entry.value.dest.as_path()).collect();
+        places.extend(both.tmpfs.iter().map(|entry| entry.value.dest.as_path()));
+        let all = places.len();
+        places.sort();
+        places.dedup();
+        prop_assert_eq!(places.len(), all, "two things in one place");
+    }
+
+    /// A limit is the number that was written, or there is no policy.
+    #[test]
+    fn limits_never_wrap(number: u64, unit in 0..5_usize) {
+        let (name, factor) = [("B", 1_u128), ("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40)][unit];
+        let text = format!("extends = [\"strict\"]\n[limits]\nmemory = \"{number}{name}\"\nfsize = \"{number}{name}\"");
+        if let Ok(policy) = Profile::parse("p.toml", &text).and_then(|profile| Policy::new(&profile)) {
+            prop_assert_eq!(u128::from(policy.limits.memory.value.0), u128::from(number) * factor);
+            prop_assert_eq!(policy.limits.fsize.value, Some(policy.limits.memory.value));
+        }
+        let text = format!("extends = [\"strict\"]\n[limits]\npids = {}\nnofile = {}", number >> 1, number >> 1);
+        if let Ok(policy) = Profile::parse("p.toml", &text).and_then(|profile| Policy::new(&profile)) {
+            prop_assert_eq!(u64::from(policy.limits.pids.value), number >> 1);
+            prop_assert_eq!(u64::from(policy.limits.nofile.value), number >> 1);
+        }
     }
 
     #[test]

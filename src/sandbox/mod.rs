@@ -144,6 +144,7 @@ impl Sandbox {
             kernel: self.host.kernel.clone(),
             landlock_abi: self.host.landlock.unwrap_or(0),
             layers: Layer::ALL.into_iter().map(|layer| (layer.name().to_owned(), status.clone())).collect(),
+            isolation: Some(self.policy.isolation.value),
             degraded: Vec::new(),
         }
     }

@@ -79,6 +79,7 @@ fn claim_net_4_an_abstract_socket_of_the_host_is_not_reached() {
 fn claim_net_4_not_even_on_the_hosts_network() {
     let name = format!("jailtest-host-{}", std::process::id());
     let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    assert_eq!(outside(["abstract-unix", &name]), "ok");
 
     let run = Jail::new().args(["--net", "host"]).probe(["abstract-unix", &name]);
 

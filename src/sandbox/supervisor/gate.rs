@@ -24,6 +24,7 @@ use crate::sandbox::sys::mount::{self, Attrs};
 use crate::sandbox::sys::process::{self, Process, Start};
 use crate::sandbox::sys::{Errno, ZStr, fd};
 
+use super::scratch::Scratch;
 use super::{cgroup, explain};
 
 /// Our ends of the pipes.
@@ -54,6 +55,7 @@ pub(super) struct Started {
     pub(super) process: Process,
     pub(super) ends: Ends,
     pub(super) unmapped: Vec<Unmapped>,
+    pub(super) scratch: Option<Scratch>,
     /// The two moments that only the steps see.
     pub(super) before_clone: Instant,
     pub(super) after_clone: Instant,
@@ -132,6 +134,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     let mut id_map: Option<(OwnedFd, Process)> = None;
     let mut process: Option<Process> = None;
     let mut unmapped = Vec::new();
+    let mut scratch = None;
     let before = Instant::now();
     let (mut before_clone, mut after_clone) = (before, before);
     for step in &plan.supervisor {
@@ -157,6 +160,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 }
                 inherited.give(*slot, above_stdio(tree)?)?;
             }
+            HostOp::MakeScratch { dir } => scratch = Some(Scratch::make(dir)?),
             HostOp::Clone { start, namespaces, into } => {
                 guard.watch()?;
                 before_clone = Instant::now();
@@ -183,7 +187,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     let Some(process) = process else {
         return Err(Error::new(ErrorKind::Internal, "the plan clones nobody"));
     };
-    Ok(Started { process, ends, unmapped, before_clone, after_clone })
+    Ok(Started { process, ends, unmapped, scratch, before_clone, after_clone })
 }
 
 fn clone(
