@@ -175,7 +175,6 @@ impl Trial {
             cpus: host.cpus,
             fates: BTreeMap::new(),
             kernel: host.kernel.clone(),
-            cpus: host.cpus,
             landlock_abi: host.landlock.unwrap_or(0),
         };
         let start = if host.clone3 { Start::Clone3 } else { Start::Clone };

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ use crate::sandbox::plan::HostOp;
 use crate::sandbox::plan::cgroup::Groups;
 use crate::sandbox::plan::op::Slot;
 use crate::sandbox::sys::process;
+
+/// How often a process looks for what others left.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// The groups of a run that exist. Dropping it removes them.
 #[derive(Debug)]
@@ -277,7 +281,18 @@ pub(super) fn name(pid: u32, started: u64, number: u32) -> String {
 
 /// Removes groups beside `groups` whose supervisor is gone. Its jails died with it; only the empty
 /// directories are left, and one that is not empty (a live supervisor in another PID namespace) stays.
+///
+/// Once a second at most: it looks at every run beside ours, and a program that starts many would do so for
+/// each of them.
 pub(super) fn sweep(groups: &Groups) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    {
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < SWEEP) {
+            return;
+        }
+        *last = Some(Instant::now());
+    }
     let homes: Vec<&Path> = groups.unique().into_iter().filter_map(Path::parent).collect();
     // A run's first group is the last to be removed: whoever left others left this one too.
     let Some(Ok(entries)) = homes.first().map(fs::read_dir) else { return };

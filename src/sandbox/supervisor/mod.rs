@@ -14,6 +14,7 @@ mod finish;
 mod gate;
 mod scratch;
 mod stream;
+mod teardown;
 pub(crate) mod trial;
 mod usage;
 mod verdict;
@@ -32,7 +33,7 @@ use nix::sys::time::{TimeSpec, TimeValLike as _};
 use nix::unistd::{dup, read, write};
 
 use crate::error::{Error, ErrorKind, describe_errno};
-use crate::policy::{Isolation, Layer, OnOverflow, Policy};
+use crate::policy::{Isolation, Layer, Net, OnOverflow, Policy};
 use crate::report::{Report, Setup, rfc3339};
 use crate::sandbox::child::record::{self, Record};
 use crate::sandbox::plan::{Plan, RunName};
@@ -41,7 +42,9 @@ use crate::sandbox::{Command, OutputMode, Stdin};
 
 pub(super) use cgroup::start_time;
 use gate::News;
-use stream::{Input, Output};
+use stream::{Buffer, Input, Output};
+use teardown::Network;
+pub(super) use teardown::wait_for_few;
 use usage::Samples;
 use verdict::Cause;
 
@@ -77,6 +80,8 @@ pub struct Running {
     unmapped: Vec<gate::Unmapped>,
     /// `None` once it is reaped.
     process: Option<Process>,
+    /// Let go of after the process.
+    _network: Option<Network>,
     guard: cgroup::Guard,
     /// Removed after everybody who could write to it.
     scratch: Option<scratch::Scratch>,
@@ -89,7 +94,7 @@ pub struct Running {
     stdout: Output,
     stderr: Output,
     signals: Option<Signals>,
-    buffer: Box<[u8; 64 * 1024]>,
+    buffer: Buffer,
     samples: Option<Samples>,
     next_sample: Instant,
     next_cpu_check: Option<Instant>,
@@ -188,6 +193,7 @@ pub(super) fn launch(
         },
         cloned: after_clone,
         unmapped,
+        _network: has_own_network(policy).then(|| Network::of(process.pid)),
         process: Some(process),
         guard,
         scratch,
@@ -198,7 +204,7 @@ pub(super) fn launch(
         stdout,
         stderr,
         signals,
-        buffer: stream::buffer(),
+        buffer: Buffer::default(),
         samples: (!counts).then(Samples::default),
         next_sample: after_clone,
         next_cpu_check: None,
@@ -228,6 +234,10 @@ pub(super) fn launch(
         running.turn()?;
     }
     Ok(running)
+}
+
+fn has_own_network(policy: &Policy) -> bool {
+    policy.isolation.value == Isolation::Full && policy.net.value != Net::Host
 }
 
 /// A stream of the caller's to pass output on to. One that is closed takes nothing, as without us.
