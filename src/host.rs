@@ -268,6 +268,20 @@ impl Host {
 }
 
 impl Host {
+    /// Processes and threads of the caller's user on the whole machine, at this moment.
+    pub(crate) fn tasks_of_the_caller(&self) -> u64 {
+        #[cfg(any(test, fuzzing))]
+        if matches!(self.files, Files::Made(_)) {
+            return 0;
+        }
+        let Ok(processes) = procfs::process::all_processes() else { return 0 };
+        processes
+            .flatten()
+            .filter(|process| process.uid().is_ok_and(|uid| uid == self.uid))
+            .filter_map(|process| u64::try_from(process.stat().ok()?.num_threads).ok())
+            .sum()
+    }
+
     /// The same host, with groups in a scope of systemd's where the own group lacks what that would have.
     ///
     /// # Errors

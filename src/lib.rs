@@ -87,7 +87,9 @@
 //! No signal handler is installed, no thread started, no `waitpid(-1)` called, and no environment
 //! variable set. A run is a clone of the calling process that executes no code but the sandbox's own
 //! before the program, so other threads are allowed; cloning takes longer the more memory the caller
-//! has touched (0.2 ms at 4 MiB, 28 ms at 1 GiB). The thread that starts a run should live as long as
+//! has touched (0.2 ms at 4 MiB, 28 ms at 1 GiB). The kernel takes a run's network namespace down some time after
+//! its end, and each costs one descriptor until then: where runs follow each other faster than that, a start waits,
+//! up to a second, so that no more than 64 are left. The thread that starts a run should live as long as
 //! the run: the kernel's parent-death signal follows the thread, not the process. SIGPIPE has to be ignored, as
 //! it is in every Rust program: a program that closes its stdin would otherwise end its caller.
 //!

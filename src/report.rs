@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Bytes, Millis};
+use crate::policy::{Bytes, Isolation, Millis};
 use crate::{Error, ErrorKind};
 
 /// The value of [`Report::schema`] that this version writes.
@@ -514,6 +514,9 @@ pub struct Posture {
     pub kernel: String,
     /// Landlock ABI of this kernel; 0 when it has none.
     pub landlock_abi: u32,
+    /// What kept the program apart; absent when the run failed before there was a policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
     /// Each layer by its name.
     pub layers: BTreeMap<String, LayerStatus>,
     /// The layers that were given up.

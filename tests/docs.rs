@@ -110,8 +110,8 @@ fn the_readmes_commands_print_what_it_shows() {
 fn the_readmes_flags_are_the_commands() {
     let help = Command::new(support::jail_binary()).arg("--help").output().unwrap();
     let help = flags(&String::from_utf8(help.stdout).unwrap());
-    // Of cargo, of `jail profile show`, of unshare in an example.
-    let others = ["--release", "--open", "--resolved", "--user", "--profile"];
+    // Of cargo, of `jail profile show`, of `jail selftest`, of unshare in an example.
+    let others = ["--release", "--open", "--resolved", "--only", "--require-all", "--user", "--profile"];
     let strange: Vec<String> = flags(&text("README.md"))
         .into_iter()
         .filter(|flag| !help.contains(flag) && !others.contains(&&**flag))
@@ -240,4 +240,10 @@ fn every_source_file_says_what_it_is_for_and_only_sys_is_unsafe() {
             code.filter(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe"));
         assert!(name.starts_with("sandbox/sys/") || unsafe_code.count() == 0, "{name} has unsafe code");
     }
+}
+
+#[test]
+fn the_readmes_table_of_kernels_is_that_of_the_runs() {
+    let output = Command::new(root().join("scripts/kernels")).args(["--readme", "--check"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -26,4 +26,5 @@ mod hosts;
 mod library;
 mod lifecycle;
 mod security;
+mod selftest;
 mod soak;

@@ -12,8 +12,9 @@ fn root() -> &'static Path {
 }
 
 /// `FS-1` of the first cell of each row.
-fn claims() -> BTreeSet<String> {
+pub(crate) fn claims() -> BTreeSet<String> {
     let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let text = text.split("\n## Without namespaces").next().unwrap();
     let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
     let is_id = |cell: &&str| {
         cell.split_once('-').is_some_and(|(section, number)| {
@@ -23,18 +24,26 @@ fn claims() -> BTreeSet<String> {
     cells.filter(is_id).map(str::to_owned).collect()
 }
 
-/// `FS-1` of `fn claim_fs_1_…`.
-fn tested() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+/// `claim_fs_1_…`, all of them.
+pub(crate) fn claim_tests() -> Vec<String> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(root().join("tests/claims")).unwrap() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();
         for name in text.lines().filter_map(|line| line.trim().strip_prefix("fn claim_")) {
-            let mut words = name.split('_');
-            let (section, number) = (words.next().unwrap(), words.next().unwrap());
-            found.insert(format!("{}-{number}", section.to_uppercase()));
+            found.push(format!("claim_{}", name.split('(').next().unwrap()));
         }
     }
     found
+}
+
+/// `FS-1` of `claim_fs_1_…`.
+fn tested() -> BTreeSet<String> {
+    let id = |name: String| {
+        let mut words = name.split('_').skip(1);
+        let (section, number) = (words.next().unwrap(), words.next().unwrap());
+        format!("{}-{number}", section.to_uppercase())
+    };
+    claim_tests().into_iter().map(id).collect()
 }
 
 #[test]

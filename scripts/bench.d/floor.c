@@ -276,11 +276,8 @@ static void payload(const int *streams, int gate) {
     _exit(127);
 }
 
-struct pipes { int in[2], out[2], err[2], setup[2], status[2], tie[2], gate[2]; };
-
 /* What is kept, the rest closed. */
-static void keep(int *kept, int count) {
-    unsigned from = 3;
+static void keep(const int *kept, int count, unsigned from) {
     for (;;) {
         int next = -1;
         for (int i = 0; i < count; i++)
@@ -291,6 +288,8 @@ static void keep(int *kept, int count) {
     }
     MUST(syscall(SYS_close_range, from, ~0U, 0));
 }
+
+struct pipes { int in[2], out[2], err[2], setup[2], status[2], tie[2], gate[2]; };
 
 static void init(struct pipes *p, const int *tasks, int mapped) {
     sigset_t all;
@@ -304,7 +303,7 @@ static void init(struct pipes *p, const int *tasks, int mapped) {
     int count = 9;
     for (int i = 0; i < group_count && !v2; i++) kept[count++] = tasks[i];
     if (mapped >= 0 && count < 9 + GROUPS) kept[count++] = mapped;
-    keep(kept, count);
+    keep(kept, count, 3);
     MUST(prctl(PR_SET_PDEATHSIG, SIGKILL));
     for (int i = 0; i < group_count && !v2; i++) {
         MUST(write(tasks[i], "0", 1));
@@ -329,7 +328,7 @@ static void init(struct pipes *p, const int *tasks, int mapped) {
     int set = ruleset();
     if (set >= 0) MUST(syscall(SYS_landlock_restrict_self, set, 0));
     int left[] = { p->setup[1], p->status[1], p->tie[0], children, p->gate[1] };
-    keep(left, 5);
+    keep(left, 5, 3);
     struct sock_filter few[25];
     for (int i = 0; i < 25; i++) few[i] = (struct sock_filter){ BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW };
     struct sock_fprog own = { 25, few };
@@ -385,7 +384,7 @@ static int map_workspace(void) {
     pid_t pid = clone_3(CLONE_NEWUSER, &pidfd, 0, -1);
     if (pid == 0) {
         char byte;
-        close(hold[1]);
+        keep(hold, 1, 0); /* the pipes of other threads' helpers too, which would wait for each other */
         _exit(read(hold[0], &byte, 1) != 0);
     }
     close(hold[0]);

@@ -10,6 +10,7 @@
  *                                     "INDEX RUNS_A_SECOND PEAK_KIB"
  * The commands are on stdin, every field ended by a NUL: exit code, stdout, number of words, words. "{n}" in a
  * word becomes a number of its own. A command that ends otherwise ends everything: "! INDEX why", exit 1.
+ * One that takes two minutes ends everything as well (SIGALRM).
  * Every other round goes backwards, so that none is always behind the same one.
  * Build: cc -O2 -static -pthread -o meter meter.c
  */
@@ -82,6 +83,7 @@ static double run(int index, long *peak) {
     posix_spawn_file_actions_adddup2(&actions, out[1], 1);
     posix_spawn_file_actions_adddup2(&actions, err, 2);
     pid_t pid;
+    alarm(120);
     double began = now();
     int error = posix_spawn(&pid, words[0], &actions, NULL, words, environ);
     if (error) fail(index, "%s: %s", words[0], strerror(error));

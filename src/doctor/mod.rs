@@ -76,6 +76,8 @@ pub enum WithProfile {
     Degraded,
     /// It is missing and required: the run is refused.
     Missing,
+    /// The policy goes without it.
+    NotAsked,
 }
 
 impl WithProfile {
@@ -86,6 +88,7 @@ impl WithProfile {
             Self::Enforced => "enforced",
             Self::Degraded => "degraded",
             Self::Missing => "missing",
+            Self::NotAsked => "not asked",
         }
     }
 }
@@ -409,15 +412,16 @@ impl LayerFinding {
     /// Adds what a run gets: the rehearsal's word where there was one, else what its steps say.
     fn under(mut self, policy: &Policy, posture: Option<&Posture>) -> Self {
         let layer = Layer::from_name(&self.layer).first().copied();
-        let applied = match posture.and_then(|posture| posture.layers.get(&self.layer)) {
-            Some(status) => status.applied,
-            None => self.works,
+        let (requested, applied) = match posture.and_then(|posture| posture.layers.get(&self.layer)) {
+            Some(status) => (status.requested, status.applied),
+            None => (self.steps.iter().any(|step| step.needed), self.works),
         };
         let given_up = layer.is_some_and(|layer| policy.degradable.contains_key(&layer));
-        self.with_profile = match (applied, given_up) {
-            (true, _) => WithProfile::Enforced,
-            (false, true) => WithProfile::Degraded,
-            (false, false) => WithProfile::Missing,
+        self.with_profile = match (requested, applied, given_up) {
+            (false, ..) => WithProfile::NotAsked,
+            (true, true, _) => WithProfile::Enforced,
+            (true, false, true) => WithProfile::Degraded,
+            (true, false, false) => WithProfile::Missing,
         };
         self
     }

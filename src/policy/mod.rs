@@ -12,8 +12,8 @@ mod types;
 mod validate;
 
 pub use types::{
-    Access, Bytes, EnvVar, Layer, Limits, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Output, Proc, Quota,
-    SystemCalls, Tmpfs, ViewEntry, Workspace,
+    Access, Bytes, EnvVar, Isolation, Layer, Limits, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Output, Proc,
+    Quota, SystemCalls, Tmpfs, ViewEntry, Workspace,
 };
 
 use std::collections::BTreeMap;
@@ -28,6 +28,8 @@ pub struct Policy {
     pub name: String,
     /// One line of what the profile is for.
     pub description: String,
+    /// What keeps the program apart from the host.
+    pub isolation: Located<Isolation>,
     /// What of the host is shown, sorted by destination, so that a parent comes before what lies below
     /// it; destinations are unique.
     pub view: Vec<Located<ViewEntry>>,

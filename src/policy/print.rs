@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::Policy;
 use super::types::{Bytes, EnvVar, Located, Millis, Origin};
-use crate::profile::{NET, ON_OVERFLOW, PROC, WORKSPACE, duration_text, size_text, word_of};
+use crate::profile::{ISOLATION, NET, ON_OVERFLOW, PROC, WORKSPACE, duration_text, size_text, word_of};
 
 /// What stands behind the values.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(super) fn toml(policy: &Policy, comments: Comments) -> String {
     }
     let layers = policy.degradable.iter().map(|(layer, origin)| (quote(layer.name()), origin));
     page.list("allow_degraded", layers);
+
+    page.value("isolation", &policy.isolation, |word| quote(word_of(word, &ISOLATION)));
 
     page.section("run");
     page.value("hostname", &policy.hostname, |name| quote(name));

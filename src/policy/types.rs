@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a value was written: `strict.toml:14`, `--memory`, or the built-in default.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -304,6 +304,28 @@ pub enum Net {
     Loopback,
     /// The host's network.
     Host,
+}
+
+/// What keeps the program apart from the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// All layers.
+    Full,
+    /// No namespaces and no root of its own: Landlock, the filter, limits. For hosts that forbid user namespaces;
+    /// SECURITY.md lists the claims that fall away. Never chosen but by name.
+    Landlock,
+}
+
+impl Isolation {
+    /// The word in profiles, flags and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Landlock => "landlock",
+        }
+    }
 }
 
 /// The system calls that are let through, by name, after groups were expanded and edits applied.

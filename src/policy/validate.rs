@@ -13,8 +13,8 @@ use std::path::Path;
 
 use super::Policy;
 use super::types::{
-    Bytes, EnvVar, Limits, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Output, Proc, Quota, SystemCalls,
-    Workspace,
+    Bytes, EnvVar, Isolation, Limits, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Output, Proc, Quota,
+    SystemCalls, Tmpfs, ViewEntry, Workspace,
 };
 use crate::profile::{Profile, ProfileError, violation};
 use crate::sandbox::plan::seccomp::Filter;
@@ -28,6 +28,9 @@ const YEAR: Millis = Millis(365 * 24 * 3600 * 1000);
 const MAX_PIDS: u32 = 1 << 22;
 /// The kernel's default for fs.nr_open, above which no process can go.
 const MAX_NOFILE: u32 = 1 << 20;
+
+/// Scratch file systems that a private directory stands in for, or that are not there, without a mount namespace.
+const STAND_INS: [&str; 3] = ["/dev/shm", "/home/jail", "/tmp"];
 
 /// Files of `/etc` that the jail writes itself.
 const GENERATED: [&str; 7] = [
@@ -81,6 +84,10 @@ pub(super) fn policy(profile: &Profile) -> Result<Policy, ProfileError> {
     let output = check.output(profile);
     let syscalls = SystemCalls { allow, deny: profile.deny.clone() };
     let net = given(profile.net.as_ref(), Net::None);
+    let isolation = given(profile.isolation.as_ref(), Isolation::Full);
+    if isolation.value == Isolation::Landlock {
+        check.without_namespaces(&net, &view, &tmpfs);
+    }
     if let Err(problems) = Filter::check(&syscalls) {
         check.violations.extend(problems);
     }
@@ -90,6 +97,7 @@ pub(super) fn policy(profile: &Profile) -> Result<Policy, ProfileError> {
     Ok(Policy {
         name,
         description: profile.description().unwrap_or_default().to_owned(),
+        isolation,
         view,
         tmpfs,
         workspace: given(profile.workspace.as_ref(), Workspace::None),
@@ -166,6 +174,32 @@ impl Check {
             return;
         };
         self.refuse(origin, key, format!("{} {reason}", dest.display()));
+    }
+
+    /// What only a namespace can give.
+    fn without_namespaces(&mut self, net: &Located<Net>, view: &[Located<ViewEntry>], tmpfs: &[Located<Tmpfs>]) {
+        if net.value == Net::Loopback {
+            let problem = "a loopback of its own needs a network namespace, which isolation = \"landlock\" has not \
+                           (write none or host)";
+            self.refuse(&net.origin, "net.mode", problem);
+        }
+        for Located { value, origin } in view.iter().filter(|entry| entry.value.source != entry.value.dest) {
+            let (source, dest) = (value.source.display(), value.dest.display());
+            let problem = format!(
+                "{source} at {dest}: without a mount namespace, that is with isolation = \"landlock\", everything is \
+                 where it is (name it without a second path)"
+            );
+            self.refuse(origin, &format!("fs.{}", value.access), problem);
+        }
+        let own = |dest: &Path| STAND_INS.iter().any(|there| dest == Path::new(there));
+        for Located { value, origin } in tmpfs.iter().filter(|entry| !own(&entry.value.dest)) {
+            let problem = format!(
+                "{}: without a mount namespace, that is with isolation = \"landlock\", there is no scratch directory \
+                 but those of TMPDIR and HOME (leave it out)",
+                value.dest.display()
+            );
+            self.refuse(origin, "fs.tmpfs", problem);
+        }
     }
 
     fn source(&mut self, key: &str, source: &Path, origin: &Origin) {

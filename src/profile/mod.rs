@@ -13,14 +13,15 @@ mod schema;
 mod units;
 
 pub use builtin::{BUILTIN, Builtin};
-pub(crate) use units::{NET, ON_OVERFLOW, PROC, WORKSPACE, duration_text, size_text, word_of};
+pub(crate) use units::{ISOLATION, NET, ON_OVERFLOW, PROC, WORKSPACE, duration_text, size_text, word_of};
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::policy::{
-    Bytes, EnvVar, Layer, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Proc, Quota, Tmpfs, ViewEntry, Workspace,
+    Bytes, EnvVar, Isolation, Layer, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Proc, Quota, Tmpfs,
+    ViewEntry, Workspace,
 };
 
 /// What was written, in one profile or in several that were merged. Everything is optional.
@@ -31,6 +32,7 @@ pub struct Profile {
     /// Emptied by the loader, which follows them.
     extends: Vec<Located<String>>,
     pub(crate) degradable: BTreeMap<Layer, Origin>,
+    pub(crate) isolation: Option<Located<Isolation>>,
     pub(crate) hostname: Option<Located<String>>,
     pub(crate) workspace: Option<Located<Workspace>>,
     pub(crate) proc: Option<Located<Proc>>,
@@ -158,6 +160,7 @@ impl Profile {
         }
         later(&mut self.description, patch.description);
         self.degradable.extend(patch.degradable);
+        later(&mut self.isolation, patch.isolation);
         later(&mut self.hostname, patch.hostname);
         later(&mut self.workspace, patch.workspace);
         later(&mut self.proc, patch.proc);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::units::{self, NET, ON_OVERFLOW, PROC, WORKSPACE};
+use super::units::{self, ISOLATION, NET, ON_OVERFLOW, PROC, WORKSPACE};
 use super::{Profile, ProfileError, violation};
 use crate::policy::{Access, EnvVar, Layer, Located, Origin, ViewEntry};
 
@@ -50,7 +50,7 @@ const fn key(name: &'static str, shape: Shape, example: &'static str, read: Read
 /// The sections of a profile. Keys without a dot stand above the first of them.
 const SECTIONS: [&str; 7] = ["run", "fs", "net", "syscalls", "limits", "output", "env"];
 
-const KEYS: [Key; 29] = [
+const KEYS: [Key; 30] = [
     // Profiles that this one builds upon, by name or path; later ones win, then this one.
     key("extends", Shape::List, "[\"strict\"]", |p, text, origin| {
         p.extends.push(Located::new(text.to_owned(), origin));
@@ -62,6 +62,10 @@ const KEYS: [Key; 29] = [
     }),
     // Layers that the run may go without where the host cannot provide them.
     key("allow_degraded", Shape::List, "[\"cgroup.cpu\"]", allow_degraded),
+    // What keeps the program apart from the host.
+    key("isolation", Shape::Text, "\"full\"", |p, text, origin| {
+        put(&mut p.isolation, units::word(text, &ISOLATION), origin)
+    }),
     // The host name inside.
     key("run.hostname", Shape::Text, "\"jail\"", |p, text, origin| put(&mut p.hostname, Ok(text.to_owned()), origin)),
     // How the working directory is shown.

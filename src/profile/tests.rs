@@ -84,7 +84,7 @@ fn unknown_keys_get_a_suggestion_or_the_list() {
     assert_eq!(errors("[net]\nallow_hosts = []"), "p.toml:2: net.allow_hosts: unknown key (known here: mode)");
     assert_eq!(
         errors("zzzzzzzz = 1"),
-        "p.toml:1: zzzzzzzz: unknown key or section (known here: extends, description, allow_degraded, run, fs, net, \
+        "p.toml:1: zzzzzzzz: unknown key or section (known here: extends, description, allow_degraded, isolation, run, fs, net, \
          syscalls, limits, output, env)"
     );
     assert_eq!(errors("fs = 3"), "p.toml:1: fs: expected a section, found integer (write [fs])");

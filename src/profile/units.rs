@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use crate::policy::{Access, Bytes, MilliCpus, Millis, Net, OnOverflow, Proc, Tmpfs, ViewEntry, Workspace};
+use crate::policy::{Access, Bytes, Isolation, MilliCpus, Millis, Net, OnOverflow, Proc, Tmpfs, ViewEntry, Workspace};
 
 /// The suffixes of a size. All are binary, so the decimal `MB` is refused rather than guessed at.
 const SIZES: [(&str, u64); 9] = [
@@ -33,6 +33,9 @@ const COUNTS: [(&str, u64); 3] = [("", 1), ("k", 1 << 10), ("m", 1 << 20)];
 /// The words of `fs.workspace`.
 pub(crate) const WORKSPACE: [(&str, Workspace); 3] =
     [("none", Workspace::None), ("read", Workspace::Read), ("write", Workspace::Write)];
+
+/// The words of `isolation`.
+pub(crate) const ISOLATION: [(&str, Isolation); 2] = [("full", Isolation::Full), ("landlock", Isolation::Landlock)];
 
 /// The words of `fs.proc`.
 pub(crate) const PROC: [(&str, Proc); 2] = [("pid", Proc::Pid), ("masked", Proc::Masked)];

@@ -54,6 +54,7 @@ fn filled() -> Report {
         posture: Posture {
             kernel: "6.1.0".into(),
             landlock_abi: 7,
+            isolation: Some(Isolation::Full),
             layers: [("landlock".to_owned(), layer)].into(),
             degraded: vec!["cgroup.cpu".into()],
         },

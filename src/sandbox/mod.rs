@@ -29,7 +29,7 @@ pub mod attempt {
 
 use crate::error::{Error, ErrorKind};
 use crate::host::Host;
-use crate::policy::{Layer, Millis, Policy};
+use crate::policy::{Layer, Millis, Net, Policy};
 use crate::report::{LayerStatus, Posture, ProfileId, Report, VerdictKind};
 
 /// Longest that a rehearsal may take.
@@ -144,11 +144,16 @@ impl Sandbox {
             kernel: self.host.kernel.clone(),
             landlock_abi: self.host.landlock.unwrap_or(0),
             layers: Layer::ALL.into_iter().map(|layer| (layer.name().to_owned(), status.clone())).collect(),
+            isolation: Some(self.policy.isolation.value),
             degraded: Vec::new(),
         }
     }
 
     fn launch(&self, command: &Command) -> Result<Running, Error> {
+        // Before the clock of the run starts: what others left to be taken down is not its time.
+        if self.policy.net.value != Net::Host {
+            supervisor::wait_for_few();
+        }
         let started = Instant::now();
         let name = supervisor::name_run();
         let mut plan = Plan::new(&self.policy, &self.host, command, &name)?;

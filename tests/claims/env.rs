@@ -17,6 +17,8 @@ fn minimum(term: &str) -> String {
 #[test]
 fn claim_env_1_the_callers_variables_are_absent() {
     let jail = Jail::new().env("SECRET_TOKEN", "hunter2").env("LD_PRELOAD_TEST", "x").env("TERM", "test-terminal");
+    let control = std::process::Command::new(probe_binary()).arg("env").env("SECRET_TOKEN", "hunter2").output();
+    assert!(String::from_utf8(control.unwrap().stdout).unwrap().contains(" SECRET_TOKEN=hunter2"));
 
     let run = jail.probe(["env"]);
 
@@ -76,6 +78,9 @@ fn claim_env_2_init_keeps_none_but_its_own() {
 
 #[test]
 fn claim_env_3_the_host_is_not_named() {
+    let node = std::process::Command::new("/bin/uname").arg("-n").output().unwrap();
+    assert_ne!(String::from_utf8(node.stdout).unwrap().trim(), "jail", "this host would give the test nothing to tell");
+
     let run = Jail::new().probe(["batch", "hostname", "cwd"]);
     let expected = format!("hostname: ok jail jail\ncwd: ok {}", run.workspace().display());
     assert_eq!(run.answer(), expected);
@@ -88,6 +93,12 @@ fn claim_env_3_the_host_is_not_named() {
 fn claim_env_4_signals_are_as_the_kernel_makes_them() {
     // A caller that ignores SIGPIPE and SIGINT, as many daemons and shells do for their children.
     let script = "trap '' PIPE INT; exec \"$@\"";
+    let control = std::process::Command::new("/bin/sh")
+        .args(["-c", script, "sh", "/bin/grep", "^SigI", "/proc/self/status"])
+        .output();
+    let control = String::from_utf8(control.unwrap().stdout).unwrap();
+    let ignored = u64::from_str_radix(control.trim_start_matches("SigIgn:").trim(), 16).unwrap();
+    assert_eq!(ignored & 0x1002, 0x1002, "{control}");
 
     let run = Jail::new().through(["/bin/sh", "-c", script, "sh"]).run(["/bin/grep", "^Sig[BI]", "/proc/self/status"]);
 

@@ -430,6 +430,9 @@ fn claim_fs_8_landlock_alone_hides_the_decoy() {
 
 #[test]
 fn claim_fs_9_every_mount_is_nosuid() {
+    let plain = outside(["mounts"]);
+    assert!(plain.lines().any(|line| !line.contains("nosuid")), "every mount of this host is nosuid: {plain}");
+
     let run = Jail::new().probe(["mounts"]);
 
     let mounts = run.answer();

@@ -245,6 +245,22 @@ fn claim_lim_7_a_file_that_grows_too_large_ends_the_run() {
 }
 
 #[test]
+fn claim_lim_7_who_ignores_the_signal_is_refused_the_write() {
+    let write = |bytes: &str| {
+        let jail = Jail::new().args(["--fsize", "1M"]);
+        let probe = jail.probe_path().display().to_string();
+        let script = "trap '' XFSZ; exec \"$@\"";
+        jail.run(["/bin/sh", "-c", script, "sh", &probe, "write-file", "/tmp/large", bytes])
+    };
+
+    let run = write("2000000");
+
+    assert_eq!(run.answer(), "errno EFBIG 1048576");
+    assert_eq!(run.verdict(), "ok");
+    assert_eq!(write("1048576").answer(), "ok 1048576");
+}
+
+#[test]
 fn claim_lim_8_output_above_the_limit_ends_the_run() {
     let run = Jail::new().args(["--output-limit", "64K"]).probe(["write-out", "50000000"]);
 
@@ -354,6 +370,8 @@ fn claim_lim_10_shared_memory_is_bounded_likewise() {
 
 #[test]
 fn claim_lim_11_the_stack_is_bounded() {
+    assert_eq!(outside(["recurse", "3000"]), "ok 3000");
+
     let run = Jail::new().args(["--stack", "1M"]).probe(["recurse", "3000"]);
     assert_eq!(ending(&run), (139, "signaled"), "{run}");
     assert_eq!(run.field("/exit/signal"), 11);
@@ -404,6 +422,21 @@ fn claim_lim_13_every_resource_limit_is_set_for_good() {
         assert!(answer.split(' ').any(|own| own == limit), "{limit} is not in {answer}");
     }
     assert!(answer.contains("as=inf:inf"), "the address space is no memory limit: {answer}");
+}
+
+#[test]
+fn claim_lim_13_a_limit_can_be_lowered_and_never_raised() {
+    let script = "import resource as r\n\
+                  def attempt(most):\n    \
+                      try: r.setrlimit(r.RLIMIT_NOFILE, (most, most)); print(most, 'ok')\n    \
+                      except ValueError as error: print(most, error)\n\
+                  attempt(300)\nattempt(100)\nattempt(256)";
+
+    let run = Jail::new().run(["/usr/bin/python3", "-c", script]);
+
+    // In these words Python tells of EPERM.
+    let refused = "not allowed to raise maximum limit";
+    assert_eq!(run.answer(), format!("300 {refused}\n100 ok\n256 {refused}"));
 }
 
 /// The limits that the host counts by user, as the jail has them.

@@ -11,6 +11,7 @@ mod ids;
 mod limits;
 mod net;
 mod proc;
+mod run;
 mod syscalls;
 // The table is that of x86-64.
 #[cfg(target_arch = "x86_64")]

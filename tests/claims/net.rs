@@ -45,7 +45,8 @@ fn claim_net_2_loopback_is_the_jails_own() {
 fn claim_net_2_only_the_mode_host_reaches_the_host() {
     let (_listener, port) = host_listener();
 
-    let run = Jail::new().args(["--net", "host"]).probe(["connect-tcp", &port]);
+    // Older kernels' Landlock cannot do all that this mode asks of it.
+    let run = Jail::new().args(["--net", "host", "--allow-degraded", "landlock"]).probe(["connect-tcp", &port]);
 
     assert_eq!(run.answer(), "ok");
 }
@@ -78,6 +79,7 @@ fn claim_net_4_an_abstract_socket_of_the_host_is_not_reached() {
 fn claim_net_4_not_even_on_the_hosts_network() {
     let name = format!("jailtest-host-{}", std::process::id());
     let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    assert_eq!(outside(["abstract-unix", &name]), "ok");
 
     let run = Jail::new().args(["--net", "host"]).probe(["abstract-unix", &name]);
 

@@ -1,6 +1,6 @@
 //! PR: processes. Who is seen, who can be touched, and that nobody outlives the run.
 //!
-//! For: claims PR-1 to PR-5.
+//! For: claims PR-1 to PR-6.
 //! Not for: the ways in which a run can end (see `lifecycle`).
 //! Runs in: the test process.
 
@@ -46,6 +46,26 @@ fn claim_pr_2_host_processes_cannot_be_signalled() {
     let run = Jail::new().probe(["batch", &format!("kill {host} 0"), "kill 2 0"]);
 
     assert_eq!(run.answer(), format!("kill {host} 0: errno ESRCH\nkill 2 0: ok"));
+}
+
+#[test]
+fn claim_pr_6_another_run_of_the_same_caller_is_not_reached() {
+    let mut other = Jail::new().start_probe(["sleep", "30000"]);
+    other.wait_ready();
+    let calls: Vec<String> = other.inside().iter().map(|pid| format!("kill {pid} 0")).collect();
+    assert_eq!(calls.len(), 2, "init and the payload");
+    for call in &calls {
+        assert_eq!(outside(call.split(' ')), "ok");
+    }
+
+    let run = Jail::new().probe(["batch", &calls[0], &calls[1], "kill 2 0", "list /tmp"]);
+
+    let answer = run.answer();
+    let answers: Vec<&str> = answer.lines().map(|line| line.rsplit_once(": ").unwrap().1).collect();
+    assert_eq!(answers[..3], ["errno ESRCH", "errno ESRCH", "ok"], "{answer}");
+    assert!(other.running());
+    other.signal(nix::sys::signal::Signal::SIGTERM);
+    other.wait().assert_clean();
 }
 
 #[test]

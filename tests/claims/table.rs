@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{Jail, outside};
+use crate::support::seconds;
 
 /// What the published table says of a call whose arguments all have this value.
 fn published(number: u32, argument: u32) -> String {
@@ -62,6 +63,11 @@ const SETGROUPS: u32 = 116;
 /// own trampolines alone.
 const UPROBES: [u32; 2] = [335, 336];
 
+/// A run with the time that a thousand forks take in an emulated guest.
+fn unhurried() -> Jail {
+    Jail::new().args(["--timeout", &seconds(20), "--cpu-time", &seconds(10)])
+}
+
 #[test]
 fn claim_sc_1_every_call_does_what_the_table_says() {
     // With all arguments -1 and with all 0: bad addresses, descriptors and commands, so that the kernel itself does
@@ -74,7 +80,7 @@ fn claim_sc_1_every_call_does_what_the_table_says() {
     let kernel = swept(&outside(sweep("-1", &[SYNC, VHANGUP])));
     assert_eq!(kernel.len(), 1022);
     for (argument, value) in [("-1", u32::MAX), ("0", 0)] {
-        let inside = swept(&Jail::new().probe(sweep(argument, &[SYNC])).answer());
+        let inside = swept(&unhurried().probe(sweep(argument, &[SYNC])).answer());
         assert_eq!(inside.len(), 1023);
         let wrong: Vec<String> = inside
             .iter()
@@ -115,7 +121,7 @@ fn claim_sc_4_every_call_of_the_foreign_abis_kills() {
     let control = outside(["sweep", "int80", "-1", "20", "20"]);
     assert_eq!(control, "20 ok", "this kernel has no 32-bit calls");
     for [abi, first, last] in [["int80", "0", "1023"], ["native", "0x40000000", "0x400003ff"]] {
-        let answers = swept(&Jail::new().probe(["sweep", abi, "-1", first, last]).answer());
+        let answers = swept(&unhurried().probe(["sweep", abi, "-1", first, last]).answer());
 
         assert_eq!(answers.len(), 1024);
         let survived: Vec<_> = answers.iter().filter(|(_number, answer)| *answer != SIGSYS).collect();

@@ -6,9 +6,10 @@
 //! Runs in: the test process.
 
 mod calls;
+mod landlock;
 mod places;
 
-use crate::support::{Jail, Run, degraded, jail_binary, needs, outside, probe_binary, validate};
+use crate::support::{Jail, Run, copy_program, degraded, jail_binary, needs, outside, probe_binary, validate};
 
 const CGROUP: [&str; 3] = ["cgroup.memory", "cgroup.pids", "cgroup.cpu"];
 

@@ -7,10 +7,9 @@
 use std::fs;
 
 use super::*;
-use crate::support::copy_program;
 
 /// A shell line that goes on as an ordinary user of no name with a copy of `jail`, which that one can reach.
-fn as_nobody(jail: &Jail) -> String {
+pub(super) fn as_nobody(jail: &Jail) -> String {
     let copy = jail.beside("jail");
     copy_program(&jail_binary(), &copy);
     format!("shift; exec setpriv --reuid 61234 --regid 61234 --clear-groups --inh-caps=-all {} \"$@\"", copy.display())

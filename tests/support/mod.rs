@@ -182,10 +182,12 @@ impl Jail {
         let workspace = folder.path().join("work");
         fs::create_dir(&workspace).unwrap();
         copy_program(&probe_binary(), &workspace.join("probe"));
+        // The same tests for another isolation: see `hosts::landlock`.
+        let isolation = env::var_os("JAIL_TESTS_ISOLATION").map(|name| ["--isolation".into(), name]);
         Self {
             folder,
             workspace,
-            options: Vec::new(),
+            options: isolation.into_iter().flatten().collect(),
             variables: Vec::new(),
             stdin: Vec::new(),
             cwd: None,

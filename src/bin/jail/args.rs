@@ -183,7 +183,7 @@ Exit codes:
 
 /// Tries to break out of the sandbox, on this host and with this profile, and says what held.
 ///
-/// Some hundred and fifty escape attempts, resource bombs and programs that must still work, each as a run of its own.
+/// Some two hundred escape attempts, resource bombs and programs that must still work, each as a run of its own.
 #[derive(Debug, Parser)]
 #[command(after_help = SELFTEST_HELP, args_override_self = true, override_usage = "jail selftest [OPTIONS]")]
 pub(crate) struct SelftestArgs {
@@ -233,6 +233,9 @@ pub(crate) struct ProfileFlags {
     /// Go without LAYER where this host cannot provide it; cgroup stands for its three layers
     #[arg(long, value_name = "LAYER", value_delimiter = ',')]
     pub(crate) allow_degraded: Vec<String>,
+    /// What keeps the program apart: full, or landlock, which does with less where user namespaces are forbidden
+    #[arg(long, value_name = "KIND", value_parser = ["full", "landlock"])]
+    pub(crate) isolation: Option<String>,
     /// Do not ask systemd for a scope where the own cgroup cannot have groups with limits
     #[arg(long)]
     pub(crate) no_systemd: bool,

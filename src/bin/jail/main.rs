@@ -20,6 +20,11 @@ use args::Subcommand;
 const FAILED: u8 = 125;
 
 fn main() -> ExitCode {
+    if nix::unistd::getuid() != nix::unistd::geteuid() || nix::unistd::getgid() != nix::unistd::getegid() {
+        // It would hand its owner's privileges to whoever calls it, with flags of their choosing.
+        render::error(&jail::Error::usage("is not made to be a set-uid or set-gid program"));
+        return ExitCode::from(FAILED);
+    }
     // The half of the self-test that runs inside. It takes no options, and is nobody's to call.
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == selftest::INSIDE) {

@@ -36,6 +36,7 @@ fn settings(args: &SandboxArgs) -> Vec<Setting> {
     let mut one = |key, flag, value: Option<&String>| {
         all.extend(value.map(|value| Setting { key, value: value.clone(), flag }));
     };
+    one("isolation", "--isolation", profile.isolation.as_ref());
     one("run.hostname", "--hostname", program.hostname.as_ref());
     one("fs.workspace", "--workspace-access", files.workspace_access.as_ref());
     one("net.mode", "--net", walls.net.as_ref());

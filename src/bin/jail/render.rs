@@ -34,6 +34,11 @@ pub(crate) fn result(text: &str) -> u8 {
     }
 }
 
+/// Prints what another `jail` said on its stderr.
+pub(crate) fn passed_on(text: &str) {
+    message(text);
+}
+
 /// Writes over the line that shows progress, on the terminal that stderr is; an empty text takes it away.
 pub(crate) fn progress(text: &str) {
     let text: String = plain(text).chars().take(78).collect();

@@ -130,6 +130,7 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         Op::DropCaps => confine::drop_all_caps()?,
         Op::NoNewPrivs => confine::no_new_privs()?,
         Op::Undumpable => confine::undumpable()?,
+        Op::BecomeReaper => confine::become_reaper()?,
         Op::SpawnPayload => match process::fork()? {
             0 => return Ok(Next::BecomePayload),
             pid => state.payload = pid,
@@ -144,6 +145,10 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
             let beneath = fd::openat(CWD, script.text(path)?, libc::O_PATH | libc::O_NOFOLLOW, 0)?;
             confine::landlock_allow(slots.get(Slot::RULESET)?, beneath, access)?;
             fd::close(beneath)?;
+        }
+        Op::LandlockAllowSource { access } => {
+            confine::landlock_allow(slots.get(Slot::RULESET)?, slots.get(Slot::SOURCE)?, access)?;
+            slots.close(Slot::SOURCE)?;
         }
         Op::LandlockRestrict => {
             confine::landlock_restrict(slots.get(Slot::RULESET)?)?;
@@ -172,8 +177,13 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         Op::ExpectRlimit { resource, value } => hold(process::rlimit(resource)? == (value, value))?,
         Op::ExpectIds { uid, gid } => hold(process::effective_ids()? == (uid, gid))?,
         Op::ExpectNoPrivileges { probe } => {
-            hold(confine::has_no_caps()? && !confine::in_bounding(probe)? && confine::has_no_new_privs()?)?;
+            let bounding = match probe {
+                Some(capability) => confine::in_bounding(capability)?,
+                None => false,
+            };
+            hold(confine::has_no_caps()? && !bounding && confine::has_no_new_privs()?)?;
         }
+        Op::ExpectScoped => hold(!process::may_signal_parent()?)?,
         Op::SetFilter { of } => confine::set_filter(script.filter(of))?,
         Op::ExpectFiltered => expect(confine::unshare_nothing(), libc::EPERM)?,
         Op::ExpectNoInternet => expect(fd::internet_socket(), libc::EAFNOSUPPORT)?,
@@ -181,7 +191,9 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         Op::Exec => return Err(process::exec(script.exec)),
         Op::Reap => {
             init::reap(slots, state)?;
-            return Ok(Next::Leave);
+        }
+        Op::KillAll => {
+            init::kill_all()?;
         }
     }
     Ok(Next::Step)

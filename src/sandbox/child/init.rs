@@ -56,6 +56,16 @@ pub(super) fn reap(slots: &Slots, state: &State) -> Result<()> {
     }
 }
 
+/// Where no PID namespace does it. The payload and what it started cannot leave the Landlock domain, and cannot
+/// signal out of it; this process is in the domain's outer layer, whose scope holds its signals too.
+pub(super) fn kill_all() -> Result<()> {
+    match process::kill_all() {
+        // There was nobody left.
+        Ok(()) | Err(Errno(libc::ESRCH)) => process::reap_all(),
+        Err(errno) => Err(errno),
+    }
+}
+
 fn reap_one() -> Result<Option<(i32, i32)>> {
     match process::reap_any() {
         Err(Errno(libc::ECHILD)) => Ok(None),

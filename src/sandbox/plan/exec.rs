@@ -15,8 +15,9 @@ use crate::policy::{EnvVar, Policy};
 use crate::sandbox::Command;
 use crate::sandbox::sys::process::ExecBlock;
 
+use super::OwnPlaces;
 use super::ids::USER;
-use super::view::{HOME, Inside, View};
+use super::view::{Inside, View};
 
 /// Where programs are looked for inside, unless the policy sets PATH.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -28,8 +29,9 @@ pub(super) fn block(
     view: &View,
     command: &Command,
     cwd: &Path,
+    own: &OwnPlaces,
 ) -> Result<ExecBlock, Error> {
-    let env = environment(policy, host);
+    let env = environment(policy, host, own);
     let path = env.iter().find_map(|pair| pair.as_bytes().strip_prefix(b"PATH=").map(OsStr::from_bytes));
     let program = if command.is_rehearsal() {
         // Never executed, so it need not be there.
@@ -43,14 +45,14 @@ pub(super) fn block(
 }
 
 /// The synthesised minimum, then what the policy says, which wins.
-fn environment(policy: &Policy, host: &Host) -> Vec<OsString> {
+fn environment(policy: &Policy, host: &Host, own: &OwnPlaces) -> Vec<OsString> {
     let term = host.caller.env.get(OsStr::new("TERM")).cloned().unwrap_or_else(|| "dumb".into());
     let minimum: [(&str, OsString); 8] = [
         ("PATH", PATH.into()),
-        ("HOME", HOME.into()),
+        ("HOME", own.home.clone().into()),
         ("LANG", "C.UTF-8".into()),
         ("TERM", term),
-        ("TMPDIR", "/tmp".into()),
+        ("TMPDIR", own.temporary.clone().into()),
         ("USER", USER.into()),
         ("LOGNAME", USER.into()),
         ("JAIL", "1".into()),

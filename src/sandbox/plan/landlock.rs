@@ -50,6 +50,12 @@ impl Rights {
         Handled { fs: self.all().bits(), net: AccessNet::from_all(self.abi).bits(), scoped }
     }
 
+    /// Around init and the payload where there is no PID namespace: nothing but the scopes, so that neither signals
+    /// nor abstract sockets get out, and all that is inside can be killed in one step.
+    pub(super) fn domain(&self) -> Handled {
+        Handled { fs: 0, net: 0, scoped: Scope::from_all(self.abi).bits() }
+    }
+
     fn all(&self) -> BitFlags<AccessFs> {
         AccessFs::from_all(self.abi)
     }
@@ -98,6 +104,11 @@ impl Rights {
         self.known(
             AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev,
         )
+    }
+
+    /// A device node of the host, which is the same everywhere.
+    pub(super) fn node(&self) -> u64 {
+        self.known(AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev)
     }
 
     /// `/proc`: the own processes' files, some of which are for writing (`comm`, `oom_score_adj`).

@@ -12,9 +12,8 @@ use super::op::Op;
 /// One op a limit; soft and hard are the same, so that a program cannot raise what it has. (CPU time is
 /// the exception: at the hard limit the kernel sends SIGKILL, which says nothing, so it lies a second above.)
 ///
-/// `counted` says that a cgroup counts the tasks: then its counter of refused forks has to be the one that
-/// is met, and the limit here is out of its way.
-pub(super) fn lower(policy: &Policy, hard_limits: &BTreeMap<u32, u64>, counted: bool) -> Vec<(Op, Origin)> {
+/// `tasks` is the limit on tasks, if there is to be one here.
+pub(super) fn lower(policy: &Policy, hard_limits: &BTreeMap<u32, u64>, tasks: Option<u64>) -> Vec<(Op, Origin)> {
     let limits = &policy.limits;
     let mut ops = Vec::new();
     let mut push = |resource: u32, value: u64, origin: &Origin| {
@@ -36,10 +35,9 @@ pub(super) fn lower(policy: &Policy, hard_limits: &BTreeMap<u32, u64>, counted: 
         // meant to be first, so this has a second more.
         push(libc::RLIMIT_CPU, time.0.div_ceil(1000) + 1, &limits.cpu_time.origin);
     }
-    // A backstop: since Linux 5.14 it counts the tasks of this uid in this user namespace, that is, of
-    // this jail. One more for init.
-    let room = if counted { 32 } else { 0 };
-    push(libc::RLIMIT_NPROC, u64::from(limits.pids.value) + 1 + room, &limits.pids.origin);
+    if let Some(tasks) = tasks {
+        push(libc::RLIMIT_NPROC, tasks, &limits.pids.origin);
+    }
     // The host counts these for each of its users, whatever namespace they are in: timers and queued
     // signals, message queues, locked memory.
     push(libc::RLIMIT_SIGPENDING, 1024, &Origin::Default);

@@ -17,6 +17,7 @@ mod landlock;
 mod limits;
 mod mounts;
 pub(crate) mod op;
+pub(crate) mod own;
 mod print;
 #[cfg(sabotage)]
 mod sabotage;
@@ -34,12 +35,14 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind};
 use crate::host::{CgroupVersion, Found, Host};
-use crate::policy::{Layer, Net, Origin, Policy, Workspace};
+use crate::policy::{Isolation, Layer, Net, Origin, Policy, Workspace};
 use crate::sandbox::Command;
 use crate::sandbox::child::Script;
 use crate::sandbox::sys::mount::Attrs;
 use crate::sandbox::sys::process::{ExecBlock, Start};
 use crate::systemd::{self, Scope};
+
+use own::OwnPlaces;
 
 use op::{FilterOf, Op, SLOTS, Slot, Text};
 
@@ -70,6 +73,9 @@ pub(crate) enum HostOp {
     /// A detached, id-mapped copy of the tree at `source`. A file system that cannot be id-mapped is an
     /// error, or with `plain_if_unsupported` is shown as it is.
     MapTree { source: Found, attrs: Attrs, slot: Slot, plain_if_unsupported: bool },
+    /// A private directory with two in it, for TMPDIR and HOME, and a file that nobody inside may read; removed with
+    /// all that is in it when the run is over.
+    MakeScratch { dir: PathBuf },
     /// clone3(2) or clone(2); `into` is the cgroup v2 group that the child is born into.
     Clone { start: Start, namespaces: u64, into: Option<PathBuf> },
     /// Write `uid_map`, `gid_map` and `setgroups` of the child.
@@ -85,6 +91,8 @@ pub(crate) enum Fate {
     Applied { detail: String, witness: Witness },
     /// It will be applied, but this host cannot provide all of it, and the policy gave that up.
     InPart { detail: String, witness: Witness, reason: String },
+    /// The isolation that was asked for goes without it.
+    NotAsked,
     /// The policy gave it up, and this host cannot provide it.
     GivenUp { reason: String },
 }
@@ -97,7 +105,7 @@ impl Fate {
     /// What this host lacks for it.
     fn lack(&self) -> Option<&str> {
         match self {
-            Self::Applied { .. } => None,
+            Self::Applied { .. } | Self::NotAsked => None,
             Self::InPart { reason, .. } | Self::GivenUp { reason } => Some(reason),
         }
     }
@@ -128,6 +136,7 @@ pub struct Plan {
     exec: ExecBlock,
     pub(crate) groups: cgroup::Groups,
     pub(crate) fates: BTreeMap<Layer, Fate>,
+    pub(crate) isolation: Isolation,
     pub(crate) kernel: String,
     pub(crate) landlock_abi: u32,
     pub(crate) cpus: u32,
@@ -147,6 +156,7 @@ pub(super) struct Lowering<'a> {
     policy: &'a Policy,
     host: &'a Host,
     map: ids::IdMap,
+    own: OwnPlaces,
     arena: Vec<u8>,
     init: Vec<Step<Op>>,
     payload: Vec<Step<Op>>,
@@ -161,11 +171,18 @@ impl Plan {
     /// A layer that was asked for cannot be had here; the workspace may not be one; a source or the
     /// program is missing.
     pub(crate) fn new(policy: &Policy, host: &Host, command: &Command, run: &RunName) -> Result<Self, Error> {
+        let isolation = policy.isolation.value;
+        let own = OwnPlaces::new(isolation, host, run)?;
         let workspace = workspace::choose(policy, host, command)?;
         let view = view::View::new(policy, host, workspace.as_ref())?;
+        own.is_apart_from(&view)?;
         let filter = seccomp::Filter::from_policy(&policy.syscalls, policy.net.value)
             .map_err(|problems| problems.into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n"))
             .map_err(|lines| Error::new(ErrorKind::Profile, lines))?;
+        let filter = match isolation {
+            Isolation::Full => filter,
+            Isolation::Landlock => filter.in_the_hosts_namespaces(&policy.syscalls, policy.net.value),
+        };
         let map = ids::IdMap::new(host, run.number)?;
         let fates = fates(policy, host, map)?;
         let applied = |layer: Layer| fates.get(&layer).is_some_and(Fate::applies);
@@ -176,9 +193,9 @@ impl Plan {
         let groups = cgroup::groups(host, &cgroup_layers, &run.name);
         let cwd = match (command.chdir(), &workspace, policy.workspace.value) {
             (Some(dir), Some(workspace), _) => workspace.value.join(dir),
-            (Some(dir), None, _) => Path::new(view::HOME).join(dir),
+            (Some(dir), None, _) => own.home.join(dir),
             (None, Some(workspace), Workspace::Read | Workspace::Write) => workspace.value.clone(),
-            (None, _, _) => PathBuf::from(view::HOME),
+            (None, _, _) => own.home.clone(),
         };
         if let (Some(dir), view::Inside::Missing | view::Inside::File { .. } | view::Inside::Other) =
             (command.chdir(), view.find_inside(&cwd))
@@ -189,9 +206,9 @@ impl Plan {
             )
             .with_hint("name one that the view shows"));
         }
-        let exec = exec::block(policy, host, &view, command, &cwd)?;
+        let exec = exec::block(policy, host, &view, command, &cwd, &own)?;
 
-        let mut plan = Lowering::new(policy, host, map);
+        let mut plan = Lowering::new(policy, host, map, own.clone());
         let cgroup_steps = {
             let mut slots = Vec::new();
             for _ in groups.join_files() {
@@ -200,10 +217,12 @@ impl Plan {
             cgroup::lower(host, policy, &groups, &slots)
         };
         plan.enter(&cgroup_steps);
-        mounts::lower(&mut plan, &view)?;
-        plan.surroundings();
+        if isolation == Isolation::Full {
+            mounts::lower(&mut plan, &view)?;
+            plan.surroundings();
+        }
         plan.init_confines_itself(applied(Layer::Landlock), applied(Layer::Seccomp));
-        plan.payload_script(&view, &cwd, applied);
+        plan.payload_script(&view, &cwd, applied)?;
 
         let start = if host.clone3 { Start::Clone3 } else { Start::Clone };
         let into = groups.born_into().map(Path::to_owned);
@@ -213,10 +232,17 @@ impl Plan {
             supervisor.push(Step { op, origin: Origin::Default });
             supervisor.append(&mut plan.trees);
         }
-        let namespaces = mounts::namespaces(policy.net.value);
-        for op in [HostOp::Clone { start, namespaces, into }, HostOp::WriteMaps { map }, HostOp::Release] {
-            supervisor.push(Step { op, origin: Origin::Default });
-        }
+        let ops = match isolation {
+            Isolation::Full => {
+                let namespaces = mounts::namespaces(policy.net.value);
+                vec![HostOp::Clone { start, namespaces, into }, HostOp::WriteMaps { map }, HostOp::Release]
+            }
+            Isolation::Landlock => {
+                let scratch = HostOp::MakeScratch { dir: own.dir.clone() };
+                vec![scratch, HostOp::Clone { start, namespaces: 0, into }, HostOp::Release]
+            }
+        };
+        supervisor.extend(ops.into_iter().map(|op| Step { op, origin: Origin::Default }));
         #[cfg(sabotage)]
         let sabotaged = sabotage::leave_out(&mut supervisor, &mut plan.init, &mut plan.payload);
         let compile = |filter: &seccomp::Filter| {
@@ -241,6 +267,7 @@ impl Plan {
             exec,
             groups,
             fates,
+            isolation,
             kernel: host.kernel.clone(),
             landlock_abi: host.landlock.unwrap_or(0),
             cpus: host.cpus,
@@ -295,17 +322,24 @@ fn fates(policy: &Policy, host: &Host, map: ids::IdMap) -> Result<BTreeMap<Layer
     for layer in Layer::ALL {
         let applied = |detail: &str, witness| Fate::Applied { detail: detail.to_owned(), witness };
         let fate = match layer {
+            Layer::Namespaces | Layer::Rootfs if policy.isolation.value == Isolation::Landlock => Fate::NotAsked,
             Layer::Namespaces => applied("user mount pid ipc uts cgroup", Witness::Child),
             Layer::Rootfs => applied("tmpfs root, entered by pivot_root, old root detached", Witness::Child),
             Layer::Ids => applied(if map.privileged { "own host id" } else { "the caller's id" }, Witness::Child),
+            Layer::Caps if policy.isolation.value == Isolation::Landlock => {
+                applied("no capabilities, no_new_privs", Witness::Child)
+            }
             Layer::Caps => applied("no capabilities, empty bounding set, no_new_privs", Witness::Child),
             Layer::Rlimits => applied("soft and hard alike", Witness::Child),
             Layer::Net => match policy.net.value {
+                Net::None if policy.isolation.value == Isolation::Landlock => {
+                    applied("none: no internet sockets", Witness::Child)
+                }
                 Net::None => applied("none: own namespace, no internet sockets", Witness::Child),
                 Net::Loopback => applied("loopback: own namespace", Witness::No),
                 Net::Host => applied("host: the host's network", Witness::No),
             },
-            Layer::Seccomp => applied("allow-list", Witness::Child),
+            Layer::Seccomp => applied(&seccomp_detail(policy), Witness::Child),
             Layer::Landlock => landlock_fate(policy, host),
             Layer::CgroupMemory | Layer::CgroupPids | Layer::CgroupCpu => match cgroup::missing(host, layer) {
                 Some(reason) => Fate::GivenUp { reason },
@@ -335,6 +369,17 @@ fn fates(policy: &Policy, host: &Host, map: ids::IdMap) -> Result<BTreeMap<Layer
         let remedy = landlock_remedy(host);
         error.with_hint(format!("{remedy}, or go without by name: --allow-degraded {layer}"))
     })
+}
+
+fn seccomp_detail(policy: &Policy) -> String {
+    let named = match policy.isolation.value {
+        Isolation::Full => Vec::new(),
+        Isolation::Landlock => seccomp::Filter::named_for_the_host(&policy.syscalls),
+    };
+    match named[..] {
+        [] => "allow-list".to_owned(),
+        [..] => format!("allow-list; on all files of the caller's, for the profile names it: {}", named.join(", ")),
+    }
 }
 
 /// Landlock of any ABI does what the mounts do. One thing it does alone: it keeps abstract unix sockets of the
@@ -395,11 +440,12 @@ fn cgroup_detail(host: &Host, layer: Layer) -> String {
 }
 
 impl<'a> Lowering<'a> {
-    const fn new(policy: &'a Policy, host: &'a Host, map: ids::IdMap) -> Self {
+    const fn new(policy: &'a Policy, host: &'a Host, map: ids::IdMap, own: OwnPlaces) -> Self {
         Self {
             policy,
             host,
             map,
+            own,
             arena: Vec::new(),
             init: Vec::new(),
             payload: Vec::new(),
@@ -459,7 +505,11 @@ impl<'a> Lowering<'a> {
         // At once: an end of another run's pipe, copied because its thread was just starting it, must not
         // keep that pipe open.
         self.init(Op::CloseOthers, &default);
-        self.init(Op::DieWithParent, &default);
+        if self.full() {
+            // Not where this process has to live on for a moment, to kill what no namespace kills with it: there
+            // the tie alone tells of the supervisor's end.
+            self.init(Op::DieWithParent, &default);
+        }
         // Before the first process or page of its own, so that all of them are counted.
         for step in cgroup_steps {
             if let HostOp::OpenTasks { slot, .. } = step.op {
@@ -469,6 +519,9 @@ impl<'a> Lowering<'a> {
         // The supervisor writes the id maps meanwhile: before them this process has no ids to change
         // to, and files that it makes would belong to nobody.
         self.init(Op::Await { gate: Slot::TIE }, &default);
+        if !self.full() {
+            return;
+        }
         // After joining: the group that it is in now becomes the root of what it sees.
         self.init(Op::UnshareCgroup, &default);
         if self.map.privileged {
@@ -498,9 +551,11 @@ impl<'a> Lowering<'a> {
     /// What init and payload share is done once, before the payload is cloned; then init shuts itself in.
     fn init_confines_itself(&mut self, landlock: bool, seccomp: bool) {
         let default = Origin::Default;
-        // Before the capabilities go: both need CAP_SETPCAP.
-        self.init(Op::LockSecurebits, &default);
-        self.init(Op::DropBoundingSet { last: self.host.last_cap }, &default);
+        if self.full() {
+            // Before the capabilities go: both need CAP_SETPCAP.
+            self.init(Op::LockSecurebits, &default);
+            self.init(Op::DropBoundingSet { last: self.host.last_cap }, &default);
+        }
         // After everything that needs one: mounts, host name, loopback.
         self.init(Op::DropCaps, &default);
         // Before the filter and Landlock, which ask for it of a process without capabilities.
@@ -508,6 +563,14 @@ impl<'a> Lowering<'a> {
         // Before the payload is there: nothing in the jail may trace init or read its memory, which is
         // a copy of the supervisor's. The payload's exec makes it dumpable again.
         self.init(Op::Undumpable, &default);
+        if let (false, Ok(abi)) = (self.full(), self.host.landlock) {
+            // Before the payload is there: it is born into the domain, and its orphans have somewhere to go. The
+            // witness before everything that could signal: to kill all is only right where nobody else is reached.
+            self.init(Op::BecomeReaper, &default);
+            self.init(Op::LandlockRuleset { handled: landlock::Rights::new(abi).domain() }, &default);
+            self.init(Op::LandlockRestrict, &default);
+            self.init(Op::ExpectScoped, &default);
+        }
         self.init(Op::SpawnPayload, &default);
         if landlock && let Ok(abi) = self.host.landlock {
             // After the clone: this is for init alone.
@@ -528,15 +591,23 @@ impl<'a> Lowering<'a> {
         // The supervisor sees the end of this pipe when the payload has executed the program as well.
         self.init(Op::Close { slot: Slot::SETUP }, &default);
         self.init(Op::Reap, &default);
+        if !self.full() {
+            // After the payload's end, or the supervisor's: what a PID namespace does when its init ends.
+            self.init(Op::KillAll, &default);
+        }
     }
 
     /// From the payload's clone to its exec.
-    fn payload_script(&mut self, view: &view::View, cwd: &Path, applied: impl Fn(Layer) -> bool) {
+    fn payload_script(&mut self, view: &view::View, cwd: &Path, applied: impl Fn(Layer) -> bool) -> Result<(), Error> {
         let (landlock, seccomp, counted) =
             (applied(Layer::Landlock), applied(Layer::Seccomp), applied(Layer::CgroupPids));
         let default = Origin::Default;
         // Out of the caller's session: no terminal to push input into, no signals from its keyboard.
         self.payload(Op::NewSession, &default);
+        if !self.full() {
+            // Should somebody outside kill init, at least this process goes with it.
+            self.payload(Op::DieWithParent, &default);
+        }
         for (fd, slot) in (0..).zip(Slot::STDIO) {
             self.payload(Op::Stdio { slot, fd }, &default);
         }
@@ -545,18 +616,20 @@ impl<'a> Lowering<'a> {
         self.payload(Op::Chdir { path: directory }, &default);
         if landlock && let Ok(abi) = self.host.landlock {
             // After the last mount, which Landlock would forbid; before the filter.
-            self.landlock(view, &landlock::Rights::new(abi));
-            let path = self.text(view::DECOY);
+            self.landlock(view, &landlock::Rights::new(abi))?;
+            let path = self.path(&self.own.decoy.clone());
             self.payload(Op::ExpectDenied { path }, &default);
         }
-        if let Some(outside) = self.something_outside(view) {
+        if let (true, Some(outside)) = (self.full(), self.something_outside(view)) {
             let path = self.path(&outside);
             self.payload(Op::ExpectAbsent { path }, &default);
         }
-        self.payload(Op::ExpectIds { uid: ids::INSIDE, gid: ids::INSIDE }, &default);
-        self.payload(Op::ExpectNoPrivileges { probe: CAP_SYS_ADMIN }, &default);
+        let (uid, gid) = if self.full() { (ids::INSIDE, ids::INSIDE) } else { (self.host.uid, self.host.gid) };
+        self.payload(Op::ExpectIds { uid, gid }, &default);
+        // Only a namespace's owner may empty the bounding set; no_new_privs makes that it gives nothing.
+        self.payload(Op::ExpectNoPrivileges { probe: self.full().then_some(CAP_SYS_ADMIN) }, &default);
         // After the rules were opened: the limit on open files must not hit the set-up.
-        for (op, origin) in limits::lower(self.policy, &self.host.hard_limits, counted) {
+        for (op, origin) in limits::lower(self.policy, &self.host.hard_limits, self.nproc(counted)) {
             self.payload(op, &origin);
             if let Op::Rlimit { resource: libc::RLIMIT_NOFILE, soft, .. } = op {
                 self.payload(Op::ExpectRlimit { resource: libc::RLIMIT_NOFILE, value: soft }, &default);
@@ -580,12 +653,37 @@ impl<'a> Lowering<'a> {
             }
         }
         self.payload(Op::Exec, &default);
+        Ok(())
     }
 
-    fn landlock(&mut self, view: &view::View, rights: &landlock::Rights) {
+    fn full(&self) -> bool {
+        self.policy.isolation.value == Isolation::Full
+    }
+
+    /// The limit on tasks that the kernel counts by user. `counted` says that a cgroup counts them: then its counter
+    /// of refused forks has to be the one that is met, and this one is out of its way.
+    fn nproc(&self, counted: bool) -> Option<u64> {
+        let limit = u64::from(self.policy.limits.pids.value) + 1;
+        match (self.full(), counted) {
+            // A backstop: since Linux 5.14 it counts the tasks of this uid in this user namespace, that is, of this
+            // jail. One more than asked for, for init.
+            (true, true) => Some(limit + 32),
+            (true, false) => Some(limit),
+            // All of the caller's on the host are counted.
+            (false, true) => None,
+            (false, false) => Some(limit.saturating_add(self.host.tasks_of_the_caller())),
+        }
+    }
+
+    fn landlock(&mut self, view: &view::View, rights: &landlock::Rights) -> Result<(), Error> {
         let default = Origin::Default;
         let handled = rights.payload(self.policy.net.value);
         self.payload(Op::LandlockRuleset { handled }, &default);
+        if !self.full() {
+            self.landlock_on_the_host(view, rights);
+            self.payload(Op::LandlockRestrict, &default);
+            return Ok(());
+        }
         let read = rights.of(crate::policy::Access::Ro, true);
         let mut rules = vec![
             (PathBuf::from("/"), rights.list()),
@@ -609,6 +707,38 @@ impl<'a> Lowering<'a> {
             self.payload(Op::LandlockAllow { path, access }, &origin);
         }
         self.payload(Op::LandlockRestrict, &default);
+        Ok(())
+    }
+
+    /// The rules in the host's own tree, where each is all that there is: for the file that the plan saw, and not
+    /// for whatever has its name by then. Nothing of /proc, which would show the processes of the host.
+    fn landlock_on_the_host(&mut self, view: &view::View, rights: &landlock::Rights) {
+        let mut rules = Vec::new();
+        for part in view.parts() {
+            if let view::Shows::Bind { found, access, .. } = &part.shows {
+                let rights = rights.of(*access, found.kind == crate::host::Kind::Dir);
+                rules.push((found.clone(), rights, part.origin.clone()));
+            }
+        }
+        let mut files: Vec<(PathBuf, u64)> = NODES.map(|node| (PathBuf::from(node), rights.node())).to_vec();
+        if self.policy.net.value == Net::Host {
+            files.extend(RESOLVER.map(|file| (PathBuf::from(file), rights.of(crate::policy::Access::Ro, false))));
+        }
+        for (path, access) in files {
+            if let Ok(found) = self.host.files.find(&path) {
+                rules.push((found, access, Origin::Default));
+            }
+        }
+        for (found, access, origin) in rules {
+            let path = self.path(&found.path);
+            let op = Op::OpenSource { path, major: found.major, minor: found.minor, inode: found.inode };
+            self.payload(op, &origin);
+            self.payload(Op::LandlockAllowSource { access }, &origin);
+        }
+        for dir in [self.own.temporary.clone(), self.own.home.clone()] {
+            let path = self.path(&dir);
+            self.payload(Op::LandlockAllow { path, access: rights.tmpfs() }, &Origin::Default);
+        }
     }
 
     /// A directory that the host has and the jail must not have: the witness of the private root.
@@ -624,3 +754,9 @@ const CAP_SYS_ADMIN: u32 = 21;
 
 /// All but those two that have no handler.
 const ALL_SIGNALS: u64 = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
+
+/// The device nodes that a program gets where it sees the host's.
+const NODES: [&str; 5] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
+
+/// What names are looked up by, with the host's network.
+const RESOLVER: [&str; 5] = ["/etc/gai.conf", "/etc/host.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf"];

@@ -173,6 +173,8 @@ pub(crate) enum Op {
     DropCaps,
     NoNewPrivs,
     Undumpable,
+    /// PR_SET_CHILD_SUBREAPER: what a PID namespace does for its init.
+    BecomeReaper,
     /// Clone the payload, which goes on with its own script.
     SpawnPayload,
     /// Close every descriptor but those five.
@@ -187,6 +189,10 @@ pub(crate) enum Op {
     },
     LandlockAllow {
         path: Text,
+        access: u64,
+    },
+    /// A rule for the file of `SOURCE`, which is closed.
+    LandlockAllowSource {
         access: u64,
     },
     LandlockRestrict,
@@ -228,10 +234,12 @@ pub(crate) enum Op {
         uid: u32,
         gid: u32,
     },
-    /// Demand empty capability sets, an empty bounding set (asked of `probe`) and no_new_privs.
+    /// Demand empty capability sets, no_new_privs, and an empty bounding set (asked of `probe`).
     ExpectNoPrivileges {
-        probe: u32,
+        probe: Option<u32>,
     },
+    /// Demand that signals do not leave the Landlock domain: the parent, which is outside, gets none.
+    ExpectScoped,
     SetFilter {
         of: FilterOf,
     },
@@ -245,6 +253,8 @@ pub(crate) enum Op {
     Exec,
     /// Reap until the payload ends, forward signals, end with the supervisor.
     Reap,
+    /// Kill everything in the Landlock domain but init itself, and reap it.
+    KillAll,
 }
 
 impl Op {

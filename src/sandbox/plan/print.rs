@@ -34,6 +34,7 @@ impl fmt::Display for Plan {
                 Some(Fate::InPart { detail, reason, .. }) => {
                     writeln!(f, "layer {layer}: {detail}, IN PART: {reason}")?;
                 }
+                Some(Fate::NotAsked) => writeln!(f, "layer {layer}: not asked for")?,
                 Some(Fate::GivenUp { reason }) => writeln!(f, "layer {layer}: GIVEN UP: {reason}")?,
                 None => writeln!(f, "layer {layer}: not decided")?,
             }
@@ -116,6 +117,7 @@ impl Plan {
             Op::DropCaps => "drop all capabilities".to_owned(),
             Op::NoNewPrivs => "no_new_privs".to_owned(),
             Op::Undumpable => "undumpable".to_owned(),
+            Op::BecomeReaper => "become the reaper of orphans".to_owned(),
             Op::SpawnPayload => "clone the payload".to_owned(),
             Op::KeepOnly { slots } => format!("close all but {}", slots.map(slot).join(" ")),
             Op::Close { slot: place } => format!("close {}", slot(place)),
@@ -123,6 +125,7 @@ impl Plan {
                 format!("landlock ruleset fs={:#x} net={:#x} scoped={:#x}", handled.fs, handled.net, handled.scoped)
             }
             Op::LandlockAllow { path, access } => format!("landlock allow {:#x} beneath {}", access, self.str(path)),
+            Op::LandlockAllowSource { access } => format!("landlock allow {access:#x} beneath it"),
             Op::LandlockRestrict => "landlock restrict".to_owned(),
             Op::Rlimit { resource, soft, hard } if soft == hard => format!("rlimit {} {soft}", limits::name(resource)),
             Op::Rlimit { resource, soft, hard } => format!("rlimit {} {soft} to {hard}", limits::name(resource)),
@@ -135,6 +138,7 @@ impl Plan {
             Op::ExpectRlimit { resource, value } => format!("expect rlimit {} {value}", limits::name(resource)),
             Op::ExpectNoInternet => "expect no internet socket".to_owned(),
             Op::ExpectIds { uid, gid } => format!("expect uid {uid} gid {gid}"),
+            Op::ExpectScoped => "expect signals to stay within".to_owned(),
             Op::ExpectNoPrivileges { .. } => "expect no capabilities and no_new_privs".to_owned(),
             Op::SetFilter { of } => {
                 let (name, filter) = match of {
@@ -147,6 +151,7 @@ impl Plan {
             Op::ExpectListener => "expect that a filter with a listener can be set".to_owned(),
             Op::Exec => format!("exec {}", self.exec.path().display()),
             Op::Reap => "reap, forward signals, end with the payload".to_owned(),
+            Op::KillAll => "kill all that is left, and reap it".to_owned(),
         }
     }
 }
@@ -168,6 +173,7 @@ fn host_op(op: &HostOp) -> String {
             slot(*place),
             if *plain_if_unsupported { ", unmapped if its file system cannot" } else { "" }
         ),
+        HostOp::MakeScratch { dir } => format!("make scratch directory {}", dir.display()),
         HostOp::Clone { start, namespaces, into } => {
             let names: Vec<&str> = [
                 (libc::CLONE_NEWUSER, "user"),
@@ -186,7 +192,9 @@ fn host_op(op: &HostOp) -> String {
                 Start::Clone3 => "clone",
                 Start::Clone => "clone (the old call)",
             };
-            format!("{call} init with namespaces {}{group}", names.join(" "))
+            let names =
+                if names.is_empty() { "no namespaces".to_owned() } else { format!("namespaces {}", names.join(" ")) };
+            format!("{call} init with {names}{group}")
         }
         HostOp::WriteMaps { map } => format!(
             "map uid {inside} -> {}, gid {inside} -> {}{}",

@@ -12,8 +12,14 @@ use crate::sandbox::sys::mount::Attrs;
 use super::op::{Op, Slot};
 use super::{HostOp, Step, limits};
 
-const NAMESPACES: [(&str, i32); 3] =
-    [("Clone:net", libc::CLONE_NEWNET), ("Clone:ipc", libc::CLONE_NEWIPC), ("Clone:uts", libc::CLONE_NEWUTS)];
+const NAMESPACES: [(&str, i32); 6] = [
+    ("Clone:user", libc::CLONE_NEWUSER),
+    ("Clone:mount", libc::CLONE_NEWNS),
+    ("Clone:pid", libc::CLONE_NEWPID),
+    ("Clone:net", libc::CLONE_NEWNET),
+    ("Clone:ipc", libc::CLONE_NEWIPC),
+    ("Clone:uts", libc::CLONE_NEWUTS),
+];
 
 const ATTRS: [(&str, Attrs); 4] = [
     ("SetAttrs:rdonly", Attrs::RDONLY),
@@ -42,6 +48,7 @@ pub(super) fn leave_out(
         HostOp::OpenTasks { .. } => !named("JoinCgroup"),
         HostOp::Clone { .. }
         | HostOp::MakeGroup { .. }
+        | HostOp::MakeScratch { .. }
         | HostOp::JoinScope { .. }
         | HostOp::MoveSelf { .. }
         | HostOp::MakeIdMap { .. }
@@ -59,10 +66,22 @@ pub(super) fn leave_out(
                 _ => role,
             };
             let layer = if kind.starts_with("Landlock") { "Landlock" } else { kind };
-            !(either(layer, which) || (kind.starts_with("Expect") && !witnesses))
+            !((kind != "NewProc" && either(layer, which)) || (kind.starts_with("Expect") && !witnesses))
         });
     }
 
+    if named("NewProc") {
+        // What was to be attached next is not there.
+        let mut gone = false;
+        init.retain(|step| match step.op {
+            Op::NewProc { .. } => {
+                gone = true;
+                false
+            }
+            Op::Attach { .. } => !std::mem::take(&mut gone),
+            _ => true,
+        });
+    }
     let without = |attrs: &mut Attrs| {
         for (_, bit) in ATTRS.into_iter().filter(|(name, _)| named(name)) {
             attrs.0 &= !bit.0;
@@ -76,6 +95,14 @@ pub(super) fn leave_out(
         }
         if let HostOp::MapTree { attrs, .. } = &mut step.op {
             without(attrs);
+        }
+        // The caller's own ids: for root those of the host's root.
+        if named("Ids") {
+            match &mut step.op {
+                HostOp::WriteMaps { map } => (map.uid, map.gid) = (0, 0),
+                HostOp::MakeIdMap { to_uid, to_gid, .. } => (*to_uid, *to_gid) = (0, 0),
+                _ => {}
+            }
         }
     }
     for step in init {

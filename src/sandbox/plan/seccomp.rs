@@ -78,6 +78,28 @@ impl Filter {
         Ok(Self { arch, rules, otherwise: Action::Errno(ENOSYS) })
     }
 
+    /// The same for a program that is in the host's namespaces, where more stands between it and the caller's other
+    /// processes and files than Landlock knows of.
+    pub(crate) fn in_the_hosts_namespaces(mut self, syscalls: &SystemCalls, net: Net) -> Self {
+        for (_, call) in calls::all() {
+            let Some(rule) = call.number(self.arch).and_then(|number| self.rules.get_mut(&number)) else { continue };
+            if matches!(rule, Rule::Do(Action::Errno(_) | Action::KillProcess)) {
+                continue;
+            }
+            let by_its_own_name = syscalls.allow.iter().any(|word| word.value == call.name);
+            if let Some(narrower) = arguments::in_the_hosts_namespaces(call.name, net, by_its_own_name) {
+                *rule = narrower;
+            }
+        }
+        self
+    }
+
+    /// What a policy names although it reaches, without namespaces, all that is the caller's.
+    pub(crate) fn named_for_the_host(syscalls: &SystemCalls) -> Vec<&str> {
+        let words = syscalls.allow.iter().map(|word| word.value.as_str());
+        words.filter(|word| arguments::BY_NAME_ONLY.contains(word)).collect()
+    }
+
     /// Whether [`Filter::from_policy`] would make a filter of these words.
     ///
     /// # Errors

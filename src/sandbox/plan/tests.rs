@@ -63,6 +63,63 @@ fn every_shipped_profile_has_a_golden_plan_on_three_hosts() {
     }
 }
 
+/// An ordinary caller with somewhere to put temporary files.
+fn made_for_landlock() -> Host {
+    let mut host = Host::made_user();
+    let crate::host::Files::Made(files) = &mut host.files else { panic!("made hosts have made files") };
+    files.insert("/tmp".into(), crate::host::Kind::Dir);
+    host
+}
+
+const WITHOUT_NAMESPACES: &str = "isolation = \"landlock\"\nallow_degraded = [\"cgroup\", \"landlock\"]";
+
+#[test]
+fn the_isolation_landlock_has_a_golden_plan() {
+    for name in ["strict", "build"] {
+        let plan = plan(&policy(name, WITHOUT_NAMESPACES), &made_for_landlock()).unwrap();
+        golden(&format!("plan-{name}-user-landlock.txt"), &plan.to_string());
+    }
+}
+
+#[test]
+fn the_isolation_landlock_is_refused_where_it_cannot_be_kept() {
+    let policy = policy("strict", WITHOUT_NAMESPACES);
+    for abi in [1, 3, 4, 5] {
+        let mut host = made_for_landlock();
+        host.landlock = Ok(abi);
+        let error = plan(&policy, &host).unwrap_err();
+        assert!(error.to_string().contains("needs ABI 6"), "{error}");
+    }
+    for (landlock, works) in [(Ok(6), true), (Ok(8), true), (Ok(9), true), (Err(libc::ENOSYS), false)] {
+        let mut host = made_for_landlock();
+        host.landlock = landlock;
+        assert_eq!(plan(&policy, &host).is_ok(), works, "{landlock:?}");
+    }
+    let error = plan(&policy, &Host::made()).unwrap_err();
+    assert!(error.to_string().starts_with("ids cannot be enforced here"), "{error}");
+    // The private directory would be part of what is shown.
+    let mut host = made_for_landlock();
+    host.caller.env.insert("TMPDIR".into(), "/project".into());
+    let error = plan(&policy, &host).unwrap_err();
+    assert!(error.to_string().contains("/project/jail-1-2-3 would be in /project"), "{error}");
+}
+
+#[test]
+fn verify_refuses_a_domain_that_would_kill_others() {
+    let make = || plan(&policy("strict", WITHOUT_NAMESPACES), &made_for_landlock()).unwrap();
+    let without = |gone: fn(&Op) -> bool| {
+        let mut plan = make();
+        let at = plan.init.iter().position(gone).unwrap();
+        plan.init.remove(at);
+        plan.verify()
+    };
+    assert_eq!(make().verify(), Ok(()));
+    assert_eq!(without(|op| matches!(op, Op::ExpectScoped)), Err("nobody saw that signals stay within"));
+    assert_eq!(without(|op| matches!(op, Op::LandlockRestrict)), Err("signals are said to stay within before they do"));
+    assert_eq!(without(|op| matches!(op, Op::KillAll)), Err("init does not end by killing what is left"));
+    assert_eq!(without(|op| matches!(op, Op::BecomeReaper)), Err("init does not become a reaper once"));
+}
+
 #[test]
 fn a_layer_that_cannot_be_had_stops_the_run_unless_given_up_by_name() {
     let error = plan(&policy("strict", ""), &Host::made_user()).unwrap_err();

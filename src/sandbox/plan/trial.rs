@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind};
 use crate::host::{GroupHome, Host};
-use crate::policy::{Layer, Net, Policy, Proc};
+use crate::policy::{Isolation, Layer, Located, Net, Origin, Policy, Proc};
 use crate::sandbox::sys::mount::Attrs;
 use crate::sandbox::sys::process::{ExecBlock, Start};
 
 use super::cgroup::{self, Groups};
 use super::op::{FilterOf, Op, Slot};
+use super::own::OwnPlaces;
 use super::{CAP_SYS_ADMIN, HostOp, Lowering, Plan, Step, ids, landlock, limits, seccomp};
 
 /// What can be tried by itself.
@@ -67,11 +68,13 @@ impl Trial {
     /// # Errors
     /// There is no id to give, or the filter of the policy cannot be compiled.
     pub(crate) fn new(thing: Thing, policy: &Policy, host: &Host) -> Result<Self, Error> {
+        // Each thing is tried as full isolation has it; a run without namespaces needs fewer of them.
+        let policy = &Policy { isolation: Located::new(Isolation::Full, Origin::Default), ..policy.clone() };
         let own = namespaces(thing);
         let map =
             if own != 0 && thing != Thing::User { Some(ids::IdMap::new(host, std::process::id())?) } else { None };
         let unmapped = ids::IdMap { uid: host.uid, gid: host.gid, privileged: false };
-        let mut steps = Lowering::new(policy, host, map.unwrap_or(unmapped));
+        let mut steps = Lowering::new(policy, host, map.unwrap_or(unmapped), OwnPlaces::on_our_root());
         match map {
             Some(_) => {
                 steps.enter(&[]);
@@ -118,13 +121,13 @@ impl Trial {
                     Op::DropBoundingSet { last: host.last_cap },
                     Op::DropCaps,
                     Op::NoNewPrivs,
-                    Op::ExpectNoPrivileges { probe: CAP_SYS_ADMIN },
+                    Op::ExpectNoPrivileges { probe: Some(CAP_SYS_ADMIN) },
                 ] {
                     steps.add(op);
                 }
             }
             Thing::Rlimits => {
-                for (op, _) in limits::lower(policy, &host.hard_limits, true) {
+                for (op, _) in limits::lower(policy, &host.hard_limits, steps.nproc(true)) {
                     steps.add(op);
                 }
             }
@@ -168,6 +171,7 @@ impl Trial {
             payload_filter: filter,
             exec,
             groups: Groups::default(),
+            isolation: Isolation::Full,
             cpus: host.cpus,
             fates: BTreeMap::new(),
             kernel: host.kernel.clone(),
@@ -224,7 +228,7 @@ const fn namespaces(thing: Thing) -> u64 {
 
 impl Lowering<'_> {
     fn add(&mut self, op: Op) {
-        self.init(op, &crate::policy::Origin::Default);
+        self.init(op, &Origin::Default);
     }
 
     /// A new root over the old one, as `mounts` begins.
@@ -263,11 +267,11 @@ impl Thing {
     /// Whether a run under this policy takes the steps of this trial.
     pub(crate) fn needed(self, policy: &Policy) -> bool {
         match self {
-            Self::Net => policy.net.value != Net::Host,
+            Self::Net => policy.net.value != Net::Host && policy.isolation.value == Isolation::Full,
             Self::Loopback => policy.net.value == Net::Loopback,
             Self::Overlay | Self::Listener => false,
-            Self::Clone
-            | Self::User
+            Self::Clone | Self::Rlimits | Self::Landlock | Self::Seccomp => true,
+            Self::User
             | Self::Ids
             | Self::Mount
             | Self::Pid
@@ -279,10 +283,7 @@ impl Thing {
             | Self::Proc
             | Self::Pty
             | Self::Pivot
-            | Self::Caps
-            | Self::Rlimits
-            | Self::Landlock
-            | Self::Seccomp => true,
+            | Self::Caps => policy.isolation.value == Isolation::Full,
         }
     }
 }

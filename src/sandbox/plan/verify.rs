@@ -5,6 +5,8 @@
 //! Not for: whether the plan is what the policy meant (golden plans and claim tests do that).
 //! Runs in: the supervisor.
 
+use crate::policy::Isolation;
+
 use super::op::{Op, Text};
 use super::{HostOp, Plan};
 
@@ -14,6 +16,10 @@ impl Plan {
     pub(super) fn verify(&self) -> Result<(), &'static str> {
         supervisor(self.supervisor.iter().map(|step| &step.op))?;
         init(&self.init)?;
+        match self.isolation {
+            Isolation::Full => init_of_its_own_namespaces(&self.init)?,
+            Isolation::Landlock => init_of_a_domain(&self.init)?,
+        }
         payload(&self.payload)?;
         let in_arena = |text: &Text| {
             let end = (text.offset as usize).saturating_add(text.len as usize);
@@ -47,6 +53,7 @@ fn last(ops: &[Op], is: impl Fn(&Op) -> bool) -> Option<usize> {
 fn supervisor<'a>(ops: impl Iterator<Item = &'a HostOp>) -> Result<(), &'static str> {
     let mut groups = Vec::new();
     let mut stage = 0;
+    let mut mapped = true;
     for op in ops {
         match op {
             HostOp::JoinScope { .. } | HostOp::MoveSelf { .. } => {
@@ -66,8 +73,12 @@ fn supervisor<'a>(ops: impl Iterator<Item = &'a HostOp>) -> Result<(), &'static 
             HostOp::MakeIdMap { .. } | HostOp::MapTree { .. } => {
                 holds(stage == 0, "a tree is made after the clone that has to inherit it")?;
             }
-            HostOp::Clone { .. } => {
+            HostOp::MakeScratch { .. } => {
+                holds(stage == 0, "the scratch directory is made when the child may be looking for it")?;
+            }
+            HostOp::Clone { namespaces, .. } => {
                 holds(stage == 0, "more than one clone")?;
+                mapped = *namespaces != 0;
                 stage = 1;
             }
             HostOp::WriteMaps { .. } => {
@@ -75,7 +86,7 @@ fn supervisor<'a>(ops: impl Iterator<Item = &'a HostOp>) -> Result<(), &'static 
                 stage = 2;
             }
             HostOp::Release => {
-                holds(stage == 2, "the child is released before its maps are written")?;
+                holds(stage == if mapped { 2 } else { 1 }, "the child is released before its maps are written")?;
                 stage = 3;
             }
         }
@@ -83,8 +94,28 @@ fn supervisor<'a>(ops: impl Iterator<Item = &'a HostOp>) -> Result<(), &'static 
     holds(stage == 3, "the child is never released")
 }
 
+/// What holds for init however it is kept apart.
 fn init(ops: &[Op]) -> Result<(), &'static str> {
     holds(matches!(ops.first(), Some(Op::HoldSignals)), "init does not begin by holding signals back")?;
+    let released = once(ops, |op| matches!(op, Op::Await { .. }), "init has not one gate")?;
+    let joined = last(ops, |op| matches!(op, Op::JoinCgroup { .. }));
+    holds(joined.is_none_or(|at| at < released), "init joins its group after the gate")?;
+    let caps = once(ops, |op| matches!(op, Op::DropCaps), "capabilities are not dropped once")?;
+    holds(last(ops, Op::needs_capability).is_none_or(|at| at < caps), "a step needs a capability that is gone")?;
+    let no_new_privs = once(ops, |op| matches!(op, Op::NoNewPrivs), "no_new_privs is not set once")?;
+    let undumpable = once(ops, |op| matches!(op, Op::Undumpable), "init does not become undumpable once")?;
+    let spawn = once(ops, |op| matches!(op, Op::SpawnPayload), "the payload is not cloned once")?;
+    holds(caps < no_new_privs && no_new_privs < spawn, "the payload is cloned with privileges")?;
+    holds(undumpable < spawn, "init is dumpable when the payload is there")?;
+    let open = once(ops, |op| matches!(op, Op::Open { .. }), "the payload's gate is not opened once")?;
+    let own = |op: &Op| matches!(op, Op::SetFilter { .. } | Op::KeepOnly { .. });
+    holds(ops.iter().position(own).is_some_and(|at| at > spawn), "what is init's alone comes before the payload")?;
+    let shut_in = |op: &Op| own(op) || matches!(op, Op::LandlockRestrict);
+    holds(last(ops, shut_in).is_some_and(|at| at < open), "the payload may go before init is shut in")
+}
+
+/// Init of namespaces, which end with it.
+fn init_of_its_own_namespaces(ops: &[Op]) -> Result<(), &'static str> {
     holds(matches!(ops.last(), Some(Op::Reap)), "init does not end by reaping")?;
     let released = once(ops, |op| matches!(op, Op::Await { .. }), "init has not one gate")?;
     let uid = once(ops, |op| matches!(op, Op::SetUid { .. }), "init does not set its uid once")?;
@@ -92,8 +123,6 @@ fn init(ops: &[Op]) -> Result<(), &'static str> {
     holds(released < gid && gid < uid, "ids are set before the maps are there, or the uid before the gid")?;
     let tie = last(ops, |op| matches!(op, Op::DieWithParent)).ok_or("init has no parent-death signal")?;
     holds(tie > uid, "the parent-death signal is lost with the change of ids")?;
-    let joined = last(ops, |op| matches!(op, Op::JoinCgroup { .. }));
-    holds(joined.is_none_or(|at| at < released), "init joins its group after the gate")?;
     let private = once(ops, |op| matches!(op, Op::MakePrivate), "mounts are not made private once")?;
     let first_mount = ops.iter().position(|op| matches!(op, Op::AttachRoot | Op::Attach { .. }));
     holds(first_mount.is_some_and(|at| private < at), "a mount is made before mounts are private")?;
@@ -103,18 +132,27 @@ fn init(ops: &[Op]) -> Result<(), &'static str> {
     let mounts = last(ops, |op| matches!(op, Op::Attach { .. } | Op::SetAttrs { .. }));
     holds(mounts.is_some_and(|at| at < pivot), "something is mounted after pivot_root")?;
     let caps = once(ops, |op| matches!(op, Op::DropCaps), "capabilities are not dropped once")?;
-    holds(last(ops, Op::needs_capability).is_some_and(|at| at < caps), "a step needs a capability that is gone")?;
     let bounding = once(ops, |op| matches!(op, Op::DropBoundingSet { .. }), "the bounding set is not emptied once")?;
     holds(bounding < caps, "the bounding set is emptied too late")?;
-    let no_new_privs = once(ops, |op| matches!(op, Op::NoNewPrivs), "no_new_privs is not set once")?;
     let undumpable = once(ops, |op| matches!(op, Op::Undumpable), "init does not become undumpable once")?;
+    holds(undumpable > uid, "init is dumpable when the payload is there")?;
     let spawn = once(ops, |op| matches!(op, Op::SpawnPayload), "the payload is not cloned once")?;
-    holds(caps < no_new_privs && no_new_privs < spawn, "the payload is cloned with privileges")?;
-    holds(undumpable > uid && undumpable < spawn, "init is dumpable when the payload is there")?;
-    let open = once(ops, |op| matches!(op, Op::Open { .. }), "the payload's gate is not opened once")?;
-    let shut_in = |op: &Op| matches!(op, Op::SetFilter { .. } | Op::LandlockRestrict | Op::KeepOnly { .. });
-    holds(ops.iter().position(shut_in).is_some_and(|at| at > spawn), "what is init's alone comes before the payload")?;
-    holds(last(ops, shut_in).is_some_and(|at| at < open), "the payload may go before init is shut in")
+    let landlock = ops.iter().position(|op| matches!(op, Op::LandlockRestrict));
+    holds(landlock.is_none_or(|at| at > spawn), "what is init's alone comes before the payload")
+}
+
+/// Init of a Landlock domain, which kills what is in it. To kill everything that can be signalled is safe only where
+/// it was seen that nothing outside can be.
+fn init_of_a_domain(ops: &[Op]) -> Result<(), &'static str> {
+    holds(matches!(ops, [.., Op::Reap, Op::KillAll]), "init does not end by killing what is left")?;
+    holds(!ops.iter().any(Op::needs_capability), "a step needs a capability that nobody has")?;
+    holds(!ops.contains(&Op::DieWithParent), "init is killed before it can kill")?;
+    let spawn = once(ops, |op| matches!(op, Op::SpawnPayload), "the payload is not cloned once")?;
+    let seen = once(ops, |op| matches!(op, Op::ExpectScoped), "nobody saw that signals stay within")?;
+    let reaper = once(ops, |op| matches!(op, Op::BecomeReaper), "init does not become a reaper once")?;
+    let domain = ops.iter().position(|op| matches!(op, Op::LandlockRestrict));
+    holds(domain.is_some_and(|at| at < seen), "signals are said to stay within before they do")?;
+    holds(seen < spawn && reaper < spawn, "the payload is outside of the domain, or its orphans are")
 }
 
 fn payload(ops: &[Op]) -> Result<(), &'static str> {
@@ -122,7 +160,9 @@ fn payload(ops: &[Op]) -> Result<(), &'static str> {
     holds(!ops.iter().any(Op::needs_capability), "the payload's steps need a capability that is gone")?;
     let gate = once(ops, |op| matches!(op, Op::Await { .. }), "the payload does not wait for init once")?;
     let closed = once(ops, |op| matches!(op, Op::CloseOnExec), "descriptors are not closed once")?;
-    let opens = |op: &Op| matches!(op, Op::LandlockRuleset { .. } | Op::LandlockAllow { .. } | Op::Stdio { .. });
+    let rule = |op: &Op| matches!(op, Op::LandlockAllow { .. } | Op::LandlockAllowSource { .. });
+    let opens =
+        |op: &Op| rule(op) || matches!(op, Op::LandlockRuleset { .. } | Op::OpenSource { .. } | Op::Stdio { .. });
     holds(last(ops, opens).is_some_and(|at| at < closed), "a descriptor is opened after the last one was closed")?;
     if let Some(filter) = last(ops, |op| matches!(op, Op::SetFilter { .. })) {
         holds(gate < filter, "the payload waits under its filter")?;
@@ -137,7 +177,7 @@ fn payload(ops: &[Op]) -> Result<(), &'static str> {
         (None, None) => {}
         (Some(ruleset), Some(restrict)) => {
             let between = |at: usize| ruleset < at && at < restrict;
-            let rules = ops.iter().enumerate().filter(|(_, op)| matches!(op, Op::LandlockAllow { .. }));
+            let rules = ops.iter().enumerate().filter(|(_, op)| rule(op));
             holds(rules.clone().count() > 0, "the Landlock ruleset is empty")?;
             holds(rules.into_iter().all(|(at, _)| between(at)), "a Landlock rule is added outside its ruleset")?;
         }
@@ -186,10 +226,12 @@ fn texts(op: Op) -> Vec<Text> {
         | Op::DropCaps
         | Op::NoNewPrivs
         | Op::Undumpable
+        | Op::BecomeReaper
         | Op::SpawnPayload
         | Op::KeepOnly { .. }
         | Op::Close { .. }
         | Op::LandlockRuleset { .. }
+        | Op::LandlockAllowSource { .. }
         | Op::LandlockRestrict
         | Op::Rlimit { .. }
         | Op::Stdio { .. }
@@ -201,9 +243,11 @@ fn texts(op: Op) -> Vec<Text> {
         | Op::ExpectListener
         | Op::ExpectIds { .. }
         | Op::ExpectNoPrivileges { .. }
+        | Op::ExpectScoped
         | Op::SetFilter { .. }
         | Op::ExpectFiltered
         | Op::Exec
-        | Op::Reap => Vec::new(),
+        | Op::Reap
+        | Op::KillAll => Vec::new(),
     }
 }

@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, describe_errno};
 use crate::host::{Files, Found, Host, Kind, Known};
-use crate::policy::{Access, Located, Origin, Policy, ViewEntry, Workspace};
+use crate::policy::{Access, Isolation, Located, Origin, Policy, ViewEntry, Workspace};
 
 /// One part of the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,9 @@ impl View {
                 parts.push(Part { dest: entry.dest.clone(), shows, origin: origin.clone() });
             }
         }
-        for tmpfs in &policy.tmpfs {
+        // Without a mount namespace there is none: what the policy still says, a private directory stands in for.
+        let own_root = policy.isolation.value == Isolation::Full;
+        for tmpfs in policy.tmpfs.iter().filter(|_| own_root) {
             let shows = Shows::Tmpfs { size: tmpfs.value.size.0, inodes: tmpfs.value.inodes };
             parts.push(Part { dest: tmpfs.value.dest.clone(), shows, origin: tmpfs.origin.clone() });
         }
@@ -276,8 +278,9 @@ fn resolve(files: &Files, known: &mut Known, entry: &ViewEntry, origin: &Origin)
     let found = match files.at(known, source) {
         Ok(Found { kind: Kind::Link(target), .. }) if source == dest => return Ok(Some(Shows::Link { target })),
         Err(error) if *optional && error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
-        Ok(found) if !matches!(found.kind, Kind::Link(_)) => found,
-        Ok(_) | Err(_) => find(files, source, origin)?,
+        Ok(Found { kind: Kind::Link(_), .. }) => find(files, source, origin)?,
+        Ok(found) => found,
+        Err(error) => return Err(cannot_show(source, origin, &error)),
     };
     let callers = !SYSTEM_TREES.iter().any(|tree| found.path.starts_with(tree));
     Ok(Some(Shows::Bind { found, access: *access, callers }))

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,10 @@ use crate::host::{CgroupVersion, Controller, text};
 use crate::sandbox::plan::HostOp;
 use crate::sandbox::plan::cgroup::Groups;
 use crate::sandbox::plan::op::Slot;
+use crate::sandbox::sys::process;
+
+/// How often a process looks for what others left.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// The groups of a run that exist. Dropping it removes them.
 #[derive(Debug)]
@@ -57,7 +62,8 @@ impl Guard {
                 let tasks = fs::OpenOptions::new().write(true).open(file);
                 return Ok(Some((*slot, tasks.map_err(|error| refused("open", file, &error))?.into())));
             }
-            HostOp::MakeIdMap { .. }
+            HostOp::MakeScratch { .. }
+            | HostOp::MakeIdMap { .. }
             | HostOp::MapTree { .. }
             | HostOp::Clone { .. }
             | HostOp::WriteMaps { .. }
@@ -210,7 +216,7 @@ fn remove(dir: &Path) -> io::Result<()> {
     loop {
         match fs::remove_dir(dir) {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
-                kill_v2(dir);
+                kill(dir);
                 thread::sleep(Duration::from_micros(200));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -219,12 +225,23 @@ fn remove(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// The second net below the PID namespace: `cgroup.kill`, Linux 5.14. A group without the file (v1) has
-/// only the first, and its rmdir says whether that was enough.
-fn kill_v2(dir: &Path) {
+/// The second net, below the PID namespace or the Landlock domain: `cgroup.kill`, Linux 5.14, and without it (v1)
+/// one process after the other, as long as there are any.
+fn kill(dir: &Path) {
     let file = dir.join("cgroup.kill");
-    if file.exists() && write(&file, "1").is_err() {
-        // It was removed meanwhile; the next rmdir says so.
+    if file.exists() {
+        if write(&file, "1").is_err() {
+            // It was removed meanwhile; the next rmdir says so.
+        }
+        return;
+    }
+    let processes = || fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in processes().lines().filter_map(|line| line.parse::<i32>().ok()) {
+        // Looked at again with the handle in hand, so that no other process has got this number.
+        let still = || processes().lines().any(|line| line == pid.to_string());
+        if process::kill_exactly(pid, still).is_err() {
+            // It has ended meanwhile.
+        }
     }
 }
 
@@ -264,18 +281,34 @@ pub(super) fn name(pid: u32, started: u64, number: u32) -> String {
 
 /// Removes groups beside `groups` whose supervisor is gone. Its jails died with it; only the empty
 /// directories are left, and one that is not empty (a live supervisor in another PID namespace) stays.
+///
+/// Once a second at most: it looks at every run beside ours, and a program that starts many would do so for
+/// each of them.
 pub(super) fn sweep(groups: &Groups) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    {
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < SWEEP) {
+            return;
+        }
+        *last = Some(Instant::now());
+    }
     let homes: Vec<&Path> = groups.unique().into_iter().filter_map(Path::parent).collect();
     // A run's first group is the last to be removed: whoever left others left this one too.
     let Some(Ok(entries)) = homes.first().map(fs::read_dir) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let dead = name.to_str().and_then(owner).is_some_and(|(pid, started)| start_time(pid) != Some(started));
+        let dead = name.to_str().is_some_and(is_dead);
         // The first goes last here too. What cannot be removed is in use, or another's who was faster.
         for home in homes.iter().rev().filter(|_| dead) {
             if fs::remove_dir(home.join(&name)).is_err() {}
         }
     }
+}
+
+/// Whether this is the name of a run whose supervisor is gone.
+pub(super) fn is_dead(name: &str) -> bool {
+    owner(name).is_some_and(|(pid, started)| start_time(pid) != Some(started))
 }
 
 /// Pid and start time in a group's name.

@@ -190,14 +190,23 @@ impl Running {
             error: None,
         };
         figures.error = guard.remove().err();
+        // After the groups: nobody is left to make anything in it.
+        if let Some(scratch) = &mut self.scratch {
+            let removed = scratch.remove();
+            figures.error = figures.error.or(removed.err());
+        }
         figures
     }
 
     /// What held. All witnesses of the child are steps without which the program would not have started.
     fn posture(&self, evidence: &Evidence) -> Posture {
         let ran = self.ran;
-        let mut posture =
-            Posture { kernel: self.plan.kernel.clone(), landlock_abi: self.plan.landlock_abi, ..Posture::default() };
+        let mut posture = Posture {
+            kernel: self.plan.kernel.clone(),
+            landlock_abi: self.plan.landlock_abi,
+            isolation: Some(self.plan.isolation),
+            ..Posture::default()
+        };
         for (layer, fate) in &self.plan.fates {
             let held = |detail: &str, witness: &Witness| LayerStatus {
                 requested: true,
@@ -217,6 +226,10 @@ impl Running {
                     posture.degraded.push(layer.name().to_owned());
                     LayerStatus { reason: Some(reason.clone()), ..held(detail, witness) }
                 }
+                Fate::NotAsked => LayerStatus {
+                    reason: Some("isolation = \"landlock\" goes without it".to_owned()),
+                    ..LayerStatus::default()
+                },
                 Fate::GivenUp { reason } => {
                     posture.degraded.push(layer.name().to_owned());
                     LayerStatus { requested: true, reason: Some(reason.clone()), ..LayerStatus::default() }

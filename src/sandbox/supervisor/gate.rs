@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Instant;
 
@@ -23,6 +24,7 @@ use crate::sandbox::sys::mount::{self, Attrs};
 use crate::sandbox::sys::process::{self, Process, Start};
 use crate::sandbox::sys::{Errno, ZStr, fd};
 
+use super::scratch::Scratch;
 use super::{cgroup, explain};
 
 /// Our ends of the pipes.
@@ -53,6 +55,7 @@ pub(super) struct Started {
     pub(super) process: Process,
     pub(super) ends: Ends,
     pub(super) unmapped: Vec<Unmapped>,
+    pub(super) scratch: Option<Scratch>,
     /// The two moments that only the steps see.
     pub(super) before_clone: Instant,
     pub(super) after_clone: Instant,
@@ -131,6 +134,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     let mut id_map: Option<(OwnedFd, Process)> = None;
     let mut process: Option<Process> = None;
     let mut unmapped = Vec::new();
+    let mut scratch = None;
     let before = Instant::now();
     let (mut before_clone, mut after_clone) = (before, before);
     for step in &plan.supervisor {
@@ -156,6 +160,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 }
                 inherited.give(*slot, above_stdio(tree)?)?;
             }
+            HostOp::MakeScratch { dir } => scratch = Some(Scratch::make(dir)?),
             HostOp::Clone { start, namespaces, into } => {
                 guard.watch()?;
                 before_clone = Instant::now();
@@ -182,7 +187,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     let Some(process) = process else {
         return Err(Error::new(ErrorKind::Internal, "the plan clones nobody"));
     };
-    Ok(Started { process, ends, unmapped, before_clone, after_clone })
+    Ok(Started { process, ends, unmapped, scratch, before_clone, after_clone })
 }
 
 fn clone(
@@ -192,8 +197,9 @@ fn clone(
     into: Option<&Path>,
     inherited: &Inherited,
 ) -> Result<Process, Error> {
-    let group =
-        into.map(|dir| fs::File::open(dir).map_err(|error| cgroup::refused("open", dir, &error))).transpose()?;
+    // A caller with an odd umask may not list what it made; for the clone a path is enough.
+    let path = |dir: &Path| fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(dir);
+    let group = into.map(|dir| path(dir).map_err(|error| cgroup::refused("open", dir, &error))).transpose()?;
     let script = plan.script();
     let mut slots = inherited.slots;
     let group = group.as_ref().map(AsRawFd::as_raw_fd);

@@ -12,7 +12,9 @@ mod cgroup;
 mod explain;
 mod finish;
 mod gate;
+mod scratch;
 mod stream;
+mod teardown;
 pub(crate) mod trial;
 mod usage;
 mod verdict;
@@ -31,7 +33,7 @@ use nix::sys::time::{TimeSpec, TimeValLike as _};
 use nix::unistd::{dup, read, write};
 
 use crate::error::{Error, ErrorKind, describe_errno};
-use crate::policy::{Layer, OnOverflow, Policy};
+use crate::policy::{Isolation, Layer, Net, OnOverflow, Policy};
 use crate::report::{Report, Setup, rfc3339};
 use crate::sandbox::child::record::{self, Record};
 use crate::sandbox::plan::{Plan, RunName};
@@ -40,7 +42,9 @@ use crate::sandbox::{Command, OutputMode, Stdin};
 
 pub(super) use cgroup::start_time;
 use gate::News;
-use stream::{Input, Output};
+use stream::{Buffer, Input, Output};
+use teardown::Network;
+pub(super) use teardown::wait_for_few;
 use usage::Samples;
 use verdict::Cause;
 
@@ -49,6 +53,9 @@ const GRACE: Duration = Duration::from_millis(300);
 
 /// How long a reader has to take what is left when the run was ended by force.
 const DRAIN: Duration = Duration::from_millis(250);
+
+/// How long init may take to kill what is in its domain.
+const LEAVE: Duration = Duration::from_secs(2);
 
 /// How often procfs is looked at, where it has to stand in for a cgroup.
 const SAMPLE: Duration = Duration::from_millis(20);
@@ -73,7 +80,11 @@ pub struct Running {
     unmapped: Vec<gate::Unmapped>,
     /// `None` once it is reaped.
     process: Option<Process>,
+    /// Let go of after the process.
+    _network: Option<Network>,
     guard: cgroup::Guard,
+    /// Removed after everybody who could write to it.
+    scratch: Option<scratch::Scratch>,
     /// `None` after its end: the program runs, or the set-up failed.
     setup_pipe: Option<OwnedFd>,
     status_pipe: OwnedFd,
@@ -83,7 +94,7 @@ pub struct Running {
     stdout: Output,
     stderr: Output,
     signals: Option<Signals>,
-    buffer: Box<[u8; 64 * 1024]>,
+    buffer: Buffer,
     samples: Option<Samples>,
     next_sample: Instant,
     next_cpu_check: Option<Instant>,
@@ -92,6 +103,8 @@ pub struct Running {
     cause: Option<Cause>,
     kill_at: Option<Instant>,
     killed: bool,
+    /// Until then init has to have killed what only it can.
+    force_at: Option<Instant>,
     output_cut: bool,
     /// The program was executed: every step of the set-up succeeded.
     ran: bool,
@@ -163,7 +176,7 @@ pub(super) fn launch(
         OutputMode::Inherit => Some((sink(dup(io::stdout()))?, sink(dup(io::stderr()))?)),
     };
     let mut guard = cgroup::Guard::new(plan.groups.clone());
-    let gate::Started { process, ends, unmapped, before_clone, after_clone } = gate::start(&plan, &mut guard)?;
+    let gate::Started { process, ends, unmapped, scratch, before_clone, after_clone } = gate::start(&plan, &mut guard)?;
     let keep = policy.output.keep.value.0;
     let (stdout, stderr) = match sinks {
         None => (Output::keep(ends.stdout, keep), Output::keep(ends.stderr, keep)),
@@ -180,8 +193,10 @@ pub(super) fn launch(
         },
         cloned: after_clone,
         unmapped,
+        _network: has_own_network(policy).then(|| Network::of(process.pid)),
         process: Some(process),
         guard,
+        scratch,
         setup_pipe: Some(ends.setup),
         status_pipe: ends.status,
         tie: Some(ends.tie),
@@ -189,7 +204,7 @@ pub(super) fn launch(
         stdout,
         stderr,
         signals,
-        buffer: stream::buffer(),
+        buffer: Buffer::default(),
         samples: (!counts).then(Samples::default),
         next_sample: after_clone,
         next_cpu_check: None,
@@ -198,6 +213,7 @@ pub(super) fn launch(
         cause: None,
         kill_at: None,
         killed: false,
+        force_at: None,
         output_cut: false,
         ran: false,
         status: None,
@@ -218,6 +234,10 @@ pub(super) fn launch(
         running.turn()?;
     }
     Ok(running)
+}
+
+fn has_own_network(policy: &Policy) -> bool {
+    policy.isolation.value == Isolation::Full && policy.net.value != Net::Host
 }
 
 /// A stream of the caller's to pass output on to. One that is closed takes nothing, as without us.
@@ -551,7 +571,8 @@ impl Running {
         self.kill_all();
     }
 
-    /// Kills init, and with it the kernel kills everything in its PID namespace.
+    /// Kills init, and with it the kernel kills everything in its PID namespace. Without one, init is told by the end
+    /// of the tie, and kills everything in its domain.
     fn kill_all(&mut self) {
         if self.killed {
             return;
@@ -560,6 +581,13 @@ impl Running {
         self.stdin.close();
         // The second tie: should the signal not get through, init sees the end of this pipe.
         self.tie = None;
+        match self.plan.isolation {
+            Isolation::Full => self.kill_init(),
+            Isolation::Landlock => self.force_at = Some(Instant::now() + LEAVE),
+        }
+    }
+
+    fn kill_init(&self) {
         if let Some(process) = &self.process
             && process.signal(libc::SIGKILL).is_err()
         {
@@ -577,6 +605,11 @@ impl Running {
         }
         if self.kill_at.is_some_and(|at| now >= at) {
             self.kill_all();
+        }
+        if self.force_at.is_some_and(|at| now >= at) {
+            // Somebody outside holds it up. What it leaves behind is the cgroup's to kill.
+            self.force_at = None;
+            self.kill_init();
         }
         if self.wall_deadline().is_some_and(|at| now >= at) {
             self.read_status();
@@ -646,7 +679,7 @@ impl Running {
             return self.drain_until;
         }
         if self.killed {
-            return None;
+            return self.force_at;
         }
         let sample = self.samples.as_ref().map(|_| self.next_sample);
         let oom = self.oom_seen.map(|_| Instant::now() + Duration::from_millis(1));
@@ -658,5 +691,11 @@ impl Drop for Running {
     /// Ends what is left; the process is reaped and the groups are removed as the fields go.
     fn drop(&mut self) {
         self.kill_all();
+        if let (Some(process), Some(_)) = (&self.process, self.force_at) {
+            let mut fds = [PollFd::new(process.pidfd.as_fd(), PollFlags::POLLIN)];
+            let left = TimeSpec::nanoseconds(i64::try_from(LEAVE.as_nanos()).unwrap_or(i64::MAX));
+            // Whatever it says: init is killed and reaped next.
+            if ppoll(&mut fds, Some(left), None).is_err() {}
+        }
     }
 }

@@ -21,7 +21,14 @@ use nix::unistd::{read, write};
 use crate::report::{Stream as StreamReport, Text};
 
 /// How much is moved at once.
-const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 128 * 1024;
+
+/// What a pipe is made to hold whose writer fills it faster than we come to read: the most that everybody
+/// may (pipe(7), pipe-max-size). Each turn then moves more, and the two wait for each other less often.
+const WIDE: i32 = 1 << 20;
+
+/// A read of as much as a pipe holds by default: its writer waits for us.
+const FILLED: usize = 64 * 1024;
 
 /// What a pipe surely takes without blocking when poll(2) says that it is writable (pipe(7)).
 const PIPE_BUF: usize = 4096;
@@ -88,6 +95,8 @@ pub(super) struct Output {
     sink: Sink,
     total: u64,
     omitted: u64,
+    /// It was tried to make the pipe hold more.
+    widened: bool,
     /// Set after the end of everything in the jail: how much its pipe can still hold.
     rest: Option<u64>,
 }
@@ -104,21 +113,63 @@ enum Sink {
 #[derive(Debug)]
 struct Keep {
     head: Vec<u8>,
-    tail: VecDeque<u8>,
+    /// A ring: once it is full, the oldest byte stands at `next`, which comes to be overwritten first. Its room
+    /// is made when the head is full; most runs say less.
+    tail: Vec<u8>,
+    next: usize,
+    full: bool,
     half: usize,
 }
 
 impl Keep {
+    const fn new(half: usize) -> Self {
+        Self { head: Vec::new(), tail: Vec::new(), next: 0, full: false, half }
+    }
+
+    /// The value is how many bytes fell out of the middle.
     fn push(&mut self, bytes: &[u8]) -> u64 {
         let room = self.half.saturating_sub(self.head.len()).min(bytes.len());
-        let (first, rest) = bytes.split_at(room);
+        let (first, mut rest) = bytes.split_at(room);
         self.head.extend_from_slice(first);
-        let before = self.tail.len() + rest.len();
-        let rest = rest.get(rest.len().saturating_sub(self.half)..).unwrap_or_default();
-        let excess = (self.tail.len() + rest.len()).saturating_sub(self.half);
-        self.tail.drain(..excess);
-        self.tail.extend(rest);
-        u64::try_from(before - self.tail.len()).unwrap_or(u64::MAX)
+        let mut omitted = 0;
+        while !rest.is_empty() {
+            let Some(place) = self.place() else { return omitted + rest.len() as u64 };
+            let count = place.len().min(rest.len());
+            let (now, later) = rest.split_at(count);
+            if let Some(place) = place.get_mut(..count) {
+                place.copy_from_slice(now);
+            }
+            omitted += self.advance(count);
+            rest = later;
+        }
+        omitted
+    }
+
+    /// Where what comes next may be put at once: none as long as there is room in the head.
+    fn place(&mut self) -> Option<&mut [u8]> {
+        if self.half == 0 || self.head.len() < self.half {
+            return None;
+        }
+        if self.tail.is_empty() {
+            self.tail = vec![0; self.half];
+        }
+        self.tail.get_mut(self.next..)
+    }
+
+    /// So many bytes were put there. The value is how many older ones they replaced.
+    fn advance(&mut self, count: usize) -> u64 {
+        let replaced = if self.full { count as u64 } else { 0 };
+        self.next += count;
+        if self.next == self.half {
+            (self.next, self.full) = (0, true);
+        }
+        replaced
+    }
+
+    /// The last bytes, in order.
+    fn tail(&self) -> Vec<u8> {
+        let (newest, oldest) = self.tail.split_at(self.next);
+        if self.full { [oldest, newest].concat() } else { newest.to_vec() }
     }
 }
 
@@ -126,15 +177,18 @@ impl Output {
     /// Records into a report that keeps `room` bytes.
     pub(super) fn keep(pipe: OwnedFd, room: u64) -> Self {
         let half = usize::try_from(room / 2).unwrap_or(usize::MAX);
-        let keep = Keep { head: Vec::new(), tail: VecDeque::new(), half };
-        Self { pipe: Some(pipe), sink: Sink::Keep(keep), total: 0, omitted: 0, rest: None }
+        Self::new(Some(pipe), Sink::Keep(Keep::new(half)))
     }
 
     /// Passes on to `to`; without one, nobody takes it and the program is told so.
     pub(super) fn pass(pipe: OwnedFd, to: Option<OwnedFd>) -> Self {
         let to = to.map(|to| Peer::new(to, OFlag::O_WRONLY));
         let pipe = to.is_some().then_some(pipe);
-        Self { pipe, sink: Sink::Pass { to, waiting: VecDeque::new() }, total: 0, omitted: 0, rest: None }
+        Self::new(pipe, Sink::Pass { to, waiting: VecDeque::new() })
+    }
+
+    const fn new(pipe: Option<OwnedFd>, sink: Sink) -> Self {
+        Self { pipe, sink, total: 0, omitted: 0, widened: false, rest: None }
     }
 
     /// Bytes that the program wrote and we took.
@@ -177,10 +231,18 @@ impl Output {
 
     /// Takes what is there. Of it, `allowed` bytes are delivered and the rest is dropped and counted.
     /// The value is how many bytes were read.
-    pub(super) fn fill(&mut self, buffer: &mut [u8; CHUNK], allowed: u64) -> io::Result<u64> {
+    pub(super) fn fill(&mut self, buffer: &mut Buffer, allowed: u64) -> io::Result<u64> {
         let Some(pipe) = &self.pipe else { return Ok(0) };
         let most = self.rest.map_or(CHUNK, |rest| usize::try_from(rest).unwrap_or(CHUNK).min(CHUNK));
-        let count = match read(pipe, buffer.get_mut(..most).unwrap_or_default()) {
+        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+        // A stream that is long enough to have a middle is read to where it stays, without a copy between.
+        let mut in_place = match &mut self.sink {
+            Sink::Keep(keep) if allowed >= most => keep.place(),
+            Sink::Keep(_) | Sink::Pass { .. } => None,
+        };
+        let room = in_place.as_deref_mut().unwrap_or_else(|| buffer.room());
+        let most = most.min(room.len());
+        let count = match read(pipe, room.get_mut(..most).unwrap_or_default()) {
             Ok(0) => {
                 self.pipe = None;
                 return Ok(0);
@@ -189,22 +251,38 @@ impl Output {
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(0),
             Err(errno) => return Err(errno.into()),
         };
-        let bytes = buffer.get(..count).unwrap_or_default();
-        let (deliver, drop) = bytes.split_at(usize::try_from(allowed).unwrap_or(usize::MAX).min(bytes.len()));
+        let in_place = in_place.is_some();
+        self.total += count as u64;
+        if in_place && let Sink::Keep(keep) = &mut self.sink {
+            self.omitted += keep.advance(count);
+        } else {
+            let bytes = buffer.room().get(..count).unwrap_or_default();
+            let (deliver, drop) = bytes.split_at(allowed.min(count));
+            self.omitted += drop.len() as u64;
+            match &mut self.sink {
+                Sink::Keep(keep) => self.omitted += keep.push(deliver),
+                Sink::Pass { to: Some(_), waiting } => waiting.extend(deliver),
+                Sink::Pass { to: None, .. } => self.omitted += deliver.len() as u64,
+            }
+        }
+        self.follow(count);
+        Ok(count as u64)
+    }
+
+    /// What the size of a read says of the pipe.
+    fn follow(&mut self, count: usize) {
+        let Some(pipe) = &self.pipe else { return };
         if let Some(rest) = &mut self.rest {
-            *rest -= count as u64;
+            *rest = rest.saturating_sub(count as u64);
             if *rest == 0 {
                 self.pipe = None;
             }
+        } else if count >= FILLED && !self.widened {
+            self.widened = true;
+            // Refused where this user's pipes hold much already (pipe(7), pipe-user-pages-soft): then it
+            // goes on as it was.
+            if fcntl(pipe, FcntlArg::F_SETPIPE_SZ(WIDE)).is_err() {}
         }
-        self.total += count as u64;
-        self.omitted += drop.len() as u64;
-        match &mut self.sink {
-            Sink::Keep(keep) => self.omitted += keep.push(deliver),
-            Sink::Pass { to: Some(_), waiting } => waiting.extend(deliver),
-            Sink::Pass { to: None, .. } => self.omitted += deliver.len() as u64,
-        }
-        Ok(count as u64)
     }
 
     /// Hands on what surely does not block. When the reader is gone, so is the pipe: the program gets
@@ -248,8 +326,7 @@ impl Output {
     pub(super) fn report(&self) -> StreamReport {
         let (head, tail) = match &self.sink {
             Sink::Keep(keep) => {
-                let (a, b) = keep.tail.as_slices();
-                let tail = [a, b].concat();
+                let tail = keep.tail();
                 // What was never cut apart is one text.
                 if self.omitted == 0 {
                     (Some(Text::new(&[keep.head.as_slice(), &tail].concat())), None)
@@ -263,9 +340,17 @@ impl Output {
     }
 }
 
-/// The room that [`Output::fill`] reads into.
-pub(super) fn buffer() -> Box<[u8; CHUNK]> {
-    Box::new([0; CHUNK])
+/// The room that [`Output::fill`] and [`Input::fill`] read into; none before there is something to read.
+#[derive(Debug, Default)]
+pub(super) struct Buffer(Vec<u8>);
+
+impl Buffer {
+    fn room(&mut self) -> &mut [u8] {
+        if self.0.is_empty() {
+            self.0 = vec![0; CHUNK];
+        }
+        &mut self.0
+    }
 }
 
 /// The program's standard input.
@@ -309,12 +394,12 @@ impl Input {
     }
 
     /// Takes what is there. A source that fails is at its end.
-    pub(super) fn fill(&mut self, buffer: &mut [u8; CHUNK]) {
+    pub(super) fn fill(&mut self, buffer: &mut Buffer) {
         let Some(from) = &self.from else { return };
-        match from.read(buffer) {
+        match from.read(buffer.room()) {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Ok(0) | Err(_) => self.from = None,
-            Ok(count) => self.waiting.extend(buffer.get(..count).unwrap_or_default()),
+            Ok(count) => self.waiting.extend(buffer.room().get(..count).unwrap_or_default()),
         }
         self.close_if_done();
     }
@@ -352,7 +437,7 @@ mod tests {
         let (pipe, elsewhere) = nix::unistd::pipe2(flags).unwrap();
         let room = u64::try_from(fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).unwrap()).unwrap();
         let mut output = Output::keep(pipe, 16);
-        let mut buffer = buffer();
+        let mut buffer = Buffer::default();
         output.all_written();
 
         // Somebody who holds the writing end sees to it that the pipe is never empty.
@@ -368,20 +453,43 @@ mod tests {
         assert!(output.is_done());
     }
 
+    #[test]
+    fn what_is_read_in_place_is_kept_and_counted_like_the_rest() {
+        let (pipe, other) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
+        let half = 100_000;
+        let mut output = Output::keep(pipe, 2 * half as u64);
+        let mut buffer = Buffer::default();
+        let said: Vec<u8> = (0..1_000_003_u32).map(|n| (n % 251) as u8).collect();
+        let mut left = said.as_slice();
+        while !left.is_empty() {
+            // As much as the pipe takes; some reads fill the ring to its end, and some do not.
+            if let Ok(count) = write(&other, &left[..left.len().min(77_777)]) {
+                left = &left[count..];
+            }
+            output.fill(&mut buffer, u64::MAX).unwrap();
+        }
+        while output.fill(&mut buffer, u64::MAX).unwrap() > 0 {}
+
+        let report = output.report();
+        assert_eq!((report.total_bytes, report.omitted_bytes), (1_000_003, 800_003));
+        assert_eq!(report.head.unwrap().bytes(), said[..half]);
+        assert_eq!(report.tail.unwrap().bytes(), said[said.len() - half..]);
+    }
+
     proptest! {
         #[test]
         fn keep_has_the_first_and_last_bytes_and_counts_the_rest(
             chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..12),
             half in 0_usize..30,
         ) {
-            let mut keep = Keep { head: Vec::new(), tail: VecDeque::new(), half };
+            let mut keep = Keep::new(half);
             let omitted: u64 = chunks.iter().map(|chunk| keep.push(chunk)).sum();
             let all = chunks.concat();
             let head = &all[..all.len().min(half)];
             let rest = &all[head.len()..];
             let tail = &rest[rest.len().saturating_sub(half)..];
             prop_assert_eq!(&keep.head, head);
-            prop_assert_eq!(Vec::from(keep.tail), tail);
+            prop_assert_eq!(keep.tail(), tail);
             prop_assert_eq!(omitted, (rest.len() - tail.len()) as u64);
         }
     }

@@ -144,6 +144,6 @@ pub(crate) fn own_tree(dir: &Path, host: &Host, mapped: bool) -> Result<(), Erro
     })?;
     let map = ids::IdMap::new(host, std::process::id())?;
     let start = if host.clone3 { Start::Clone3 } else { Start::Clone };
-    let (namespace, _holder) = gate::make_id_map(start, map.uid, map.gid)?;
+    let (namespace, _ended) = gate::make_id_map(start, map.uid, map.gid)?;
     gate::map_tree(&found, Attrs::NOSUID.and(Attrs::NODEV), namespace.as_fd(), !mapped).map(drop)
 }

@@ -28,6 +28,11 @@ pub(crate) fn no_new_privs() -> Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, [1, 0, 0, 0]).map(drop_result)
 }
 
+/// PR_SET_CHILD_SUBREAPER: descendants that lose their parent become children of this process.
+pub(crate) fn become_reaper() -> Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, [1, 0, 0, 0]).map(drop_result)
+}
+
 /// PR_GET_NO_NEW_PRIVS.
 pub(crate) fn has_no_new_privs() -> Result<bool> {
     prctl(libc::PR_GET_NO_NEW_PRIVS, [0; 4]).map(|value| value == 1)
@@ -52,7 +57,8 @@ pub(crate) fn in_bounding(capability: u32) -> Result<bool> {
 /// The highest capability that this kernel knows: it refuses to speak of others (EINVAL). Supervisor.
 pub(crate) fn last_capability() -> u32 {
     const NEWEST: u32 = 40; // CAP_CHECKPOINT_RESTORE, Linux 5.9
-    let is_known = |capability: u32| in_bounding(capability).is_ok();
+    // Any other failure says nothing, and none may be left out: the step that drops it then fails.
+    let is_known = |capability: u32| !matches!(in_bounding(capability), Err(Errno(libc::EINVAL)));
     if is_known(NEWEST) {
         (NEWEST..64).take_while(|capability| is_known(*capability)).last().unwrap_or(NEWEST)
     } else {

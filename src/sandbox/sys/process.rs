@@ -37,6 +37,21 @@ impl Process {
     }
 }
 
+/// pidfd_open(2), Linux 5.3, and SIGKILL to it: to this process if `still` says so when it can no longer be another.
+/// Supervisor.
+pub(crate) fn kill_exactly(pid: i32, still: impl FnOnce() -> bool) -> Result<()> {
+    // SAFETY: no pointers.
+    let pidfd = unsafe { call(libc::SYS_pidfd_open, [int(pid), 0, 0, 0, 0, 0]) }?;
+    // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(to_int(pidfd)) };
+    if !still() {
+        return Err(Errno(libc::ESRCH));
+    }
+    let a = [int(pidfd.as_raw_fd()), int(libc::SIGKILL), 0, 0, 0, 0];
+    // SAFETY: no signal information is given (null), so no pointer is followed.
+    unsafe { call(libc::SYS_pidfd_send_signal, a) }.map(drop_result)
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // ESRCH: it has ended, and waits to be reaped.
@@ -333,6 +348,36 @@ pub(crate) fn default_signal(signal: i32) -> Result<()> {
 pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: no pointers.
     unsafe { call(libc::SYS_kill, [int(pid), int(signal), 0, 0, 0, 0]) }.map(drop_result)
+}
+
+/// kill(2) with pid -1 and SIGKILL: every process that this one may signal, but itself. In one step under the
+/// kernel's lock on the process tree, and a fork that it meets fails, so that nothing slips through. Child.
+pub(crate) fn kill_all() -> Result<()> {
+    kill(-1, libc::SIGKILL)
+}
+
+/// Whether this process may signal its parent: kill(2) with signal 0, which sends nothing. Child.
+pub(crate) fn may_signal_parent() -> Result<bool> {
+    // SAFETY: no pointers; it cannot fail.
+    let parent = unsafe { call(libc::SYS_getppid, [0; 6]) }?;
+    match kill(to_int(parent), 0) {
+        Ok(()) => Ok(true),
+        Err(Errno(libc::EPERM)) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// wait4(2) until there is no child left. Child.
+pub(crate) fn reap_all() -> Result<()> {
+    loop {
+        let a = [int(-1), 0, int(libc::__WALL), 0, 0, 0];
+        // SAFETY: neither status nor usage is asked for, so no pointer is followed.
+        match unsafe { call(libc::SYS_wait4, a) } {
+            Ok(_) | Err(Errno(libc::EINTR)) => {}
+            Err(Errno(libc::ECHILD)) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
 /// wait4(2) for any child, without waiting: its pid and raw status, or `None` when none has ended. Child.

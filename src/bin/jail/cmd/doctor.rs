@@ -48,7 +48,7 @@ fn table(found: &Examination) -> String {
     line(format!("{}, Linux {}, {who}{container}", host.distribution, host.kernel));
     line(String::new());
     let profile = found.profile.name.as_str();
-    let width = profile.chars().count().max("degraded".len());
+    let width = profile.chars().count().max("not asked".len());
     line(format!("{:<13}  {:<4}  {:<width$}  HOW", "LAYER", "HERE", profile.to_uppercase()));
     for layer in &found.layers {
         let indent = 13 + 2 + 4 + 2 + width + 2;

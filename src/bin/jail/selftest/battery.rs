@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use jail::report::Posture;
 use jail::{Error, Policy, Report};
 
-use super::judge::Outcome;
+use super::judge::{Outcome, word};
 use super::output::{Progress, Summary, document};
 use super::run::Runner;
 use super::stage::World;
@@ -27,6 +28,9 @@ use crate::render;
 
 /// Something did not hold.
 const FAILED: u8 = 1;
+
+/// The battery could not be begun, as `jail` could not.
+const NOT_BEGUN: u8 = crate::FAILED;
 
 /// How often the bystander's timer is due.
 const BYSTANDER: Duration = Duration::from_millis(80);
@@ -82,7 +86,13 @@ pub(crate) fn battery(policy: Policy, selection: &Selection) -> Result<u8, Error
     let signals = hold_signals()?;
     let began = Instant::now();
     let mut world = World::new(policy)?;
-    world.posture = first_run(&world)?;
+    world.posture = match first_run(&world) {
+        Ok(posture) => posture,
+        Err(said) => {
+            render::passed_on(&said);
+            return Ok(NOT_BEGUN);
+        }
+    };
     let runner = Runner::new(&world, 1);
     let late = Mutex::new(Vec::new());
     let over = AtomicBool::new(false);
@@ -124,23 +134,22 @@ fn hold_signals() -> Result<SignalFd, Error> {
     SignalFd::with_flags(&held, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(refused)
 }
 
-/// The plainest run. A host or a profile on which it does not start is told apart from a sandbox that fails.
-fn first_run(world: &World) -> Result<jail::report::Posture, Error> {
+/// The plainest run. A host or a profile on which it does not start is told apart from a sandbox that fails: what
+/// `jail run` said is all there is to say then.
+fn first_run(world: &World) -> Result<Posture, String> {
     let runner = Runner::new(world, 0);
-    let first = runner.inside("true", &[], Stdio::null());
-    let run = match first {
+    let run = match runner.inside("true", &[], Stdio::null()) {
         Ok(live) => live.finish(&runner),
         Err(Outcome::Failed(text) | Outcome::Held(text) | Outcome::Granted(text) | Outcome::NotJudged(text)) => {
-            return Err(Error::usage(format!("the first run {text}")));
+            return Err(format!("jail: the plainest run {text}"));
         }
     };
     match run.report {
         Some(report) if run.code == Some(0) => Ok(report.posture),
-        Some(_) | None => {
-            let said = run.stderr.trim();
-            let said = said.strip_prefix("jail: ").unwrap_or(said);
-            Err(Error::usage(format!("the plainest run does not work with this profile here: {said}")))
+        Some(report) if run.stderr.is_empty() => {
+            Err(format!("jail: the plainest run does not work with this profile: {}", word(report.verdict.kind)))
         }
+        Some(_) | None => Err(run.stderr),
     }
 }
 

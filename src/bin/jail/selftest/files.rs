@@ -19,7 +19,7 @@ use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{AccessFlags, access, chdir, chown, dup, getgid, getuid, linkat, mkfifo};
 
-use jail::policy::{Access, Proc, Workspace};
+use jail::policy::{Access, Layer, Proc, Workspace};
 
 use super::inside::Inside;
 use super::judge::{Outcome, Seen, check};
@@ -195,7 +195,11 @@ pub(super) const CASES: &[Case] = &[
         "make a file in /dev",
         |i| {
             let dir = if i.outside() { i.path("target") } else { PathBuf::from("/dev") };
-            i.step("create", File::create_new(dir.join("selftest-dev")));
+            let made = File::create_new(dir.join("selftest-dev"));
+            if made.is_ok() {
+                i.step("removed-again", fs::remove_file(dir.join("selftest-dev")));
+            }
+            i.step("create", made);
         },
         |_, s| s.refused(&[Errno::EROFS, Errno::EACCES]),
     ),
@@ -210,7 +214,7 @@ pub(super) const CASES: &[Case] = &[
         },
         |w, s| match w.policy.proc.value {
             Proc::Pid => s.refused(&[Errno::ENOENT]),
-            Proc::Masked => s.refused(&[Errno::EROFS, Errno::EACCES]),
+            Proc::Masked => s.refused(&[Errno::EROFS, Errno::EACCES, Errno::ENOENT]),
         },
     ),
     Case::attempt(
@@ -245,11 +249,16 @@ pub(super) const CASES: &[Case] = &[
         FILES,
         "watch files of others (inotify, fanotify)",
         |i| i.calls(&["inotify_init1", "fanotify_init"]),
-        |w, s| match w.allows(&["@watch", "inotify_init1"]) {
-            Some(word) => s.granted(&word),
-            None => s.refused(&[Errno::EPERM]),
-        },
+        super::kernel::refused_or_allowed,
     ),
+    Case::attempt(
+        "fs-landlock",
+        FILES,
+        "read a file that no mount hides and that Landlock alone forbids",
+        |i| i.say("read", read(Path::new("/.decoy"))),
+        |_, s| s.refused(&[Errno::EACCES]),
+    )
+    .needs(Layer::Landlock),
     Case::attempt("fs-fresh", FILES, "find what an earlier run left in scratch directories", fresh, |w, s| {
         scratch_or(w, || {
             s.finished().and(|| match (s.value("before"), s.value("made")) {

@@ -31,6 +31,8 @@ pub(crate) use battery::{Selection, battery};
 pub(crate) use inside::main as inside;
 pub(crate) use output::list;
 
+use jail::policy::Layer;
+
 use inside::Inside;
 use judge::{Outcome, Seen};
 use run::Runner;
@@ -122,6 +124,8 @@ struct Case {
     lane: Lane,
     /// Further flags of the run: limits made smaller, so that reaching them takes seconds.
     flags: fn(&World) -> Vec<String>,
+    /// Without this layer there is nothing to try.
+    needs: Option<Layer>,
     /// Says what the outcome means, of an attempt.
     judge: fn(&World, &Seen) -> Outcome,
 }
@@ -143,6 +147,7 @@ impl Case {
             control: Control::Outside,
             lane: Lane::Shared,
             flags: |_| Vec::new(),
+            needs: None,
             judge,
         }
     }
@@ -157,6 +162,7 @@ impl Case {
             control: Control::None,
             lane: Lane::Shared,
             flags: |_| Vec::new(),
+            needs: None,
             judge: |_, _| Outcome::Failed("a program has no judge".to_owned()),
         }
     }
@@ -176,6 +182,7 @@ impl Case {
             control: Control::None,
             lane: Lane::Shared,
             flags: |_| Vec::new(),
+            needs: None,
             judge: |_, _| Outcome::Failed("a drive judges by itself".to_owned()),
         }
     }
@@ -189,6 +196,12 @@ impl Case {
     /// In that lane.
     const fn lane(mut self, lane: Lane) -> Self {
         self.lane = lane;
+        self
+    }
+
+    /// Not where that layer was given up.
+    const fn needs(mut self, layer: Layer) -> Self {
+        self.needs = Some(layer);
         self
     }
 

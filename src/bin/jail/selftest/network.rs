@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr as InternetAddress, TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use jail::policy::{Layer, Net, Proc};
 
 use super::inside::Inside;
-use super::judge::{Outcome, Seen, check};
+use super::judge::{Answer, Outcome, Seen, check};
 use super::run::Runner;
 use super::stage::World;
 use super::{Case, Class};
@@ -143,22 +143,21 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::drive("nw-inbound", NETWORK, "be reached from the host: a service opened inside", inbound),
     Case::attempt(
-        "nw-datagram-name",
+        "nw-abstract-name",
         NETWORK,
-        "take an abstract name that the host uses",
+        "find out by its abstract names what runs on the host",
         |i| {
             let address = SocketAddr::from_abstract_name(i.fact("abstract"));
-            i.step("bind", address.and_then(|address| UnixDatagram::bind_addr(&address)));
+            i.step("bind", address.and_then(|address| UnixListener::bind_addr(&address)));
         },
         |w, s| {
-            // The name is free inside: it is another name space. Outside it is taken, by a socket of another type,
-            // and types share their names.
             if w.net() == Net::Host {
                 return s.granted("net.mode = \"host\"");
             }
-            match (s.value("bind"), s.control.as_ref().ok().and_then(|steps| steps.first())) {
-                (Some(_), Some(step)) if step.answer != super::judge::Answer::Ok(String::new()) => {
-                    Outcome::held("it is free inside: the names are the jail's own")
+            // Taken outside, and free inside: the names are the jail's own.
+            match (s.value("bind"), s.control.as_ref().map(Vec::as_slice)) {
+                (Some(_), Ok([step])) if step.answer == Answer::Errno(Errno::EADDRINUSE) => {
+                    Outcome::held("a name that is taken on the host is free inside")
                 }
                 (Some(_), _) => Outcome::not_judged("it could be taken outside too"),
                 (None, _) => Outcome::failed(format!("{:?}", s.inside)),
@@ -268,10 +267,10 @@ fn inbound(w: &World, runner: &Runner<'_>) -> Outcome {
     let token = live.token.clone();
     let (steps, _) = super::judge::steps(&token, live.read());
     let outcome = match steps.first().map(|step| &step.answer) {
-        Some(super::judge::Answer::Errno(Errno::EAFNOSUPPORT)) if w.net() == Net::None => {
+        Some(Answer::Errno(Errno::EAFNOSUPPORT)) if w.net() == Net::None => {
             Outcome::held("EAFNOSUPPORT: it cannot open one")
         }
-        Some(super::judge::Answer::Ok(port)) => match tcp(Ipv4Addr::LOCALHOST.into(), port.parse().unwrap_or(0)) {
+        Some(Answer::Ok(port)) => match tcp(Ipv4Addr::LOCALHOST.into(), port.parse().unwrap_or(0)) {
             Err(error) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => {
                 Outcome::held("it is open inside, and not on the host")
             }

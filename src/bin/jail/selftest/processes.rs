@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::{Gid, Pid, Uid, chdir, getpid, getsid, setgid, setgroups, setresuid, setsid, setuid};
 
-use jail::policy::Net;
+use jail::policy::{Layer, Net};
 use jail::report::VerdictKind;
 
 use super::inside::Inside;
@@ -81,18 +81,7 @@ pub(super) const CASES: &[Case] = &[
         |i| {
             i.calls(&["ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "process_mrelease"]);
         },
-        |w, s| match w.allows(&[
-            "@debug",
-            "@risky",
-            "ptrace",
-            "process_vm_readv",
-            "process_vm_writev",
-            "pidfd_getfd",
-            "kcmp",
-        ]) {
-            Some(word) => s.granted(&format!("syscalls.allow has {word:?}")),
-            None => s.refused(&[Errno::EPERM]),
-        },
+        super::kernel::refused_or_allowed,
     ),
     Case::attempt(
         "pr-host-files",
@@ -113,6 +102,9 @@ pub(super) const CASES: &[Case] = &[
         PROCESSES,
         "kill, stop and crash the jail's init and everything up to number 64",
         |i| {
+            if !apart(i) {
+                return;
+            }
             let own = getpid();
             for signal in [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGSEGV, Signal::SIGTERM] {
                 let mut sent = 0;
@@ -122,9 +114,27 @@ pub(super) const CASES: &[Case] = &[
                 i.note(signal.as_str(), sent);
             }
         },
-        |w, s| s.finished().and(|| alive(w)).and(|| Outcome::held("the run went on, and ended in order")),
+        |w, s| {
+            s.finished()
+                .and(|| check(s.value("SIGKILL").is_some(), || "it is in the host's PID namespace".to_owned()))
+                .and(|| alive(w))
+                .and(|| Outcome::held("the run went on, and ended in order"))
+        },
     )
     .inside_only(),
+    Case::attempt(
+        "pr-signal-scope",
+        PROCESSES,
+        "signal the jail's init, which lies outside of the program's Landlock domain",
+        |i| i.step("kill", kill(Pid::from_raw(if i.outside() { getpid().as_raw() } else { 1 }), None)),
+        |w, s| {
+            if w.posture.landlock_abi < 6 {
+                return Outcome::not_judged("this kernel's Landlock has no scopes (Linux 6.12)");
+            }
+            s.refused(&[Errno::EPERM])
+        },
+    )
+    .needs(Layer::Landlock),
     Case::attempt("pr-kill-all", PROCESSES, "kill everybody (kill -1): it hits the jail alone", kill_all, |w, s| {
         s.finished().and(|| alive(w)).and(|| match s.value("killed") {
             Some("3") => Outcome::held("the program's own three children died, the host's process lives"),
@@ -379,7 +389,20 @@ fn proc_files(i: &Inside, process: &str) {
     }
 }
 
+/// Whether this is another PID namespace than the host's. In its own, what follows would hit everybody.
+fn apart(i: &Inside) -> bool {
+    let own = fs::read_link("/proc/self/ns/pid").map(|link| link.display().to_string());
+    let apart = own.as_ref().is_ok_and(|own| !i.fact("pid_namespace").is_empty() && own != i.fact("pid_namespace"));
+    if !apart {
+        i.step::<(), _>("pid-namespace", Err(Errno::EEXIST));
+    }
+    apart
+}
+
 fn kill_all(i: &Inside) {
+    if !apart(i) {
+        return;
+    }
     let children: Vec<_> = (0..3).filter_map(|_| i.sleeper().ok()).collect();
     i.step("kill", kill(Pid::from_raw(-1), Signal::SIGKILL));
     let dead = children.into_iter().filter_map(|mut child| child.wait().ok()?.signal());

@@ -50,26 +50,34 @@ const fn bomb(id: &'static str, title: &'static str, inside: fn(&Inside), judge:
 }
 
 pub(super) const CASES: &[Case] = &[
-    bomb("rs-forks", "start processes without end", forks, |w, s| needs(w, Layer::CgroupPids, || tasks(w, s, "fork")))
+    bomb("rs-forks", "start processes without end", forks, |w, s| tasks(w, s, "fork"))
+        .needs(Layer::CgroupPids)
         .flags(pids),
-    bomb("rs-threads", "start threads without end", threads, |w, s| {
-        needs(w, Layer::CgroupPids, || tasks(w, s, "thread"))
-    })
-    .flags(pids),
+    bomb("rs-threads", "start threads without end", threads, |w, s| tasks(w, s, "thread"))
+        .needs(Layer::CgroupPids)
+        .flags(pids),
     bomb("rs-reforks", "a fork bomb whose children go on forking", refork_bomb, |w, s| {
-        needs(w, Layer::CgroupPids, || s.reached("pids").and(|| peak_tasks(w, s)))
+        s.reached("pids").and(|| peak_tasks(w, s))
     })
+    .needs(Layer::CgroupPids)
     .flags(|w| [pids(w), wall("5s")].concat()),
-    bomb("rs-memory", "touch memory without end", |i| touch(i, ceiling(i)), over_memory).flags(memory),
-    bomb("rs-memory-tree", "the same, spread over processes that are each below the limit", memory_tree, over_memory)
+    bomb("rs-memory", "touch memory without end", |i| touch(i, ceiling(i)), over_memory)
+        .needs(Layer::CgroupMemory)
         .flags(memory),
-    bomb("rs-memory-files", "the same, in files of a scratch directory", memory_files, over_memory).flags(|w| {
-        let big = w.memory() / MIB + 64;
-        [memory(w), vec!["--tmpfs".to_owned(), format!("/selftest-big:size={big}M,inodes=1k")]].concat()
-    }),
-    bomb("rs-memory-memfd", "the same, in files without a name (memfd)", memory_memfd, over_memory).flags(memory),
-    bomb("rs-pipes", "fill the buffers of pipes", pipes, buffers).flags(memory),
-    bomb("rs-sockets", "fill the buffers of sockets", sockets, buffers).flags(memory),
+    bomb("rs-memory-tree", "the same, spread over processes that are each below the limit", memory_tree, over_memory)
+        .needs(Layer::CgroupMemory)
+        .flags(memory),
+    bomb("rs-memory-files", "the same, in files of a scratch directory", memory_files, over_memory)
+        .needs(Layer::CgroupMemory)
+        .flags(|w| {
+            let big = w.memory() / MIB + 64;
+            [memory(w), vec!["--tmpfs".to_owned(), format!("/selftest-big:size={big}M,inodes=1k")]].concat()
+        }),
+    bomb("rs-memory-memfd", "the same, in files without a name (memfd)", memory_memfd, over_memory)
+        .needs(Layer::CgroupMemory)
+        .flags(memory),
+    bomb("rs-pipes", "fill the buffers of pipes", pipes, buffers).needs(Layer::CgroupMemory).flags(memory),
+    bomb("rs-sockets", "fill the buffers of sockets", sockets, buffers).needs(Layer::CgroupMemory).flags(memory),
     bomb("rs-scratch-bytes", "fill every scratch directory", scratch_bytes, |w, s| {
         scratch(w, s, |w, dest| {
             w.policy.tmpfs.iter().find(|t| t.value.dest == dest).map(|t| t.value.size.0.min(SCRATCH))
@@ -160,22 +168,20 @@ pub(super) const CASES: &[Case] = &[
     })
     .flags(|w| vec!["--nofile".to_owned(), u64::from(w.policy.limits.nofile.value).min(CEILING_FILES).to_string()]),
     bomb("rs-cpu-time", "compute without end", |_| spin(Duration::from_secs(8)), cpu_time).flags(one_second),
-    bomb("rs-cpu-children", "the same in many short-lived children that nobody waits for", spin_children, |w, s| {
-        needs(w, Layer::CgroupCpu, || cpu_time(w, s))
+    bomb("rs-cpu-children", "the same in many short-lived children that nobody waits for", spin_children, cpu_time)
+        .needs(Layer::CgroupCpu)
+        .flags(one_second),
+    bomb("rs-cpu-rate", "compute on every processor at once", spin_threads, |_, s| {
+        let used = s.report.time.cpu_ms.unwrap_or(u64::MAX);
+        let wall = s.number("wall_ms").unwrap_or(0);
+        // A tenth of a processor, with the period that is under way at the end.
+        let most = wall / 10 * 135 / 100 + 100;
+        s.finished()
+            .and(|| s.reached("cpus"))
+            .and(|| check(used <= most, || format!("{used} ms of CPU in {wall} ms, at a tenth of a processor")))
+            .and(|| Outcome::held(format!("{used} ms of CPU in {wall} ms, at a tenth of a processor")))
     })
-    .flags(one_second),
-    bomb("rs-cpu-rate", "compute on every processor at once", spin_threads, |w, s| {
-        needs(w, Layer::CgroupCpu, || {
-            let used = s.report.time.cpu_ms.unwrap_or(u64::MAX);
-            let wall = s.number("wall_ms").unwrap_or(0);
-            // A tenth of a processor, with the period that is under way at the end.
-            let most = wall / 10 * 135 / 100 + 100;
-            s.finished()
-                .and(|| s.reached("cpus"))
-                .and(|| check(used <= most, || format!("{used} ms of CPU in {wall} ms, at a tenth of a processor")))
-                .and(|| Outcome::held(format!("{used} ms of CPU in {wall} ms, at a tenth of a processor")))
-        })
-    })
+    .needs(Layer::CgroupCpu)
     .flags(|_| vec!["--cpus".to_owned(), "0.1".to_owned()]),
     bomb(
         "rs-wall-time",
@@ -242,11 +248,6 @@ pub(super) const CASES: &[Case] = &[
 /// Most files that a bomb opens.
 const CEILING_FILES: u64 = 4096;
 
-/// The limit that the layer enforces is there.
-fn needs(w: &World, layer: Layer, judge: impl FnOnce() -> Outcome) -> Outcome {
-    if w.has(layer) { judge() } else { Outcome::not_judged(format!("{layer} was given up")) }
-}
-
 pub(super) fn pids(w: &World) -> Vec<String> {
     vec!["--pids".to_owned(), w.pids().to_string()]
 }
@@ -306,7 +307,7 @@ fn counted(s: &Seen, step: &str, errnos: &[Errno], most: u64) -> Outcome {
 }
 
 fn over_memory(w: &World, s: &Seen) -> Outcome {
-    needs(w, Layer::CgroupMemory, || s.ended_as(VerdictKind::Memory).and(|| peak_memory(w, s)))
+    s.ended_as(VerdictKind::Memory).and(|| peak_memory(w, s))
 }
 
 fn peak_memory(w: &World, s: &Seen) -> Outcome {
@@ -318,19 +319,17 @@ fn peak_memory(w: &World, s: &Seen) -> Outcome {
 
 /// What buffers hold is memory of the jail: it ends at the limit, or with the descriptors.
 fn buffers(w: &World, s: &Seen) -> Outcome {
-    needs(w, Layer::CgroupMemory, || {
-        let ended = if s.verdict() == VerdictKind::Memory {
-            Outcome::held("the memory limit")
-        } else {
-            s.finished().and(|| match s.answer("next") {
-                Some(Answer::Errno(Errno::EMFILE)) => {
-                    Outcome::held(format!("EMFILE with {} KiB in buffers", s.value("kib").unwrap_or("?")))
-                }
-                answer => Outcome::failed(format!("the ceiling was reached: {answer:?}")),
-            })
-        };
-        ended.and(|| peak_memory(w, s))
-    })
+    let ended = if s.verdict() == VerdictKind::Memory {
+        Outcome::held("the memory limit")
+    } else {
+        s.finished().and(|| match s.answer("next") {
+            Some(Answer::Errno(Errno::EMFILE)) => {
+                Outcome::held(format!("EMFILE with {} KiB in buffers", s.value("kib").unwrap_or("?")))
+            }
+            answer => Outcome::failed(format!("the ceiling was reached: {answer:?}")),
+        })
+    };
+    ended.and(|| peak_memory(w, s))
 }
 
 /// Every scratch directory refused more with ENOSPC, at its limit and not above.

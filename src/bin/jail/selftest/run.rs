@@ -126,6 +126,9 @@ impl<'a> Runner<'a> {
 
     /// One case from its control to its outcome.
     pub(super) fn case(&self, case: &Case) -> (Outcome, Option<Report>) {
+        if let Some(layer) = case.needs.filter(|layer| !self.world.has(*layer)) {
+            return (Outcome::not_judged(format!("{layer} was given up")), None);
+        }
         match case.work {
             Work::Drive(drive) => (drive(self.world, self), None),
             Work::Program(command) => super::works::program(self, command),

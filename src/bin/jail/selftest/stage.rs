@@ -144,6 +144,7 @@ impl World {
             ("udp".to_owned(), udp.local_addr()?.port().to_string()),
             ("victim".to_owned(), victim.0.id().to_string()),
             ("mark".to_owned(), format!("victim-{token}")),
+            ("pid_namespace".to_owned(), fs::read_link("/proc/self/ns/pid")?.display().to_string()),
         ];
         let mut world = Self {
             posture: Posture::default(),

@@ -35,6 +35,97 @@ pub(super) fn rule(name: &str, net: Net) -> Rule {
     }
 }
 
+/// Landlock does not look at these: they change or watch files of the caller's wherever they are, or reach what other
+/// processes of the caller's share by number and not by file. Without namespaces a policy has to name each.
+pub(super) const BY_NAME_ONLY: [&str; 36] = [
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "chown",
+    "fchown",
+    "lchown",
+    "fchownat",
+    "utime",
+    "utimes",
+    "futimesat",
+    "utimensat",
+    "setxattr",
+    "lsetxattr",
+    "fsetxattr",
+    "setxattrat",
+    "removexattr",
+    "lremovexattr",
+    "fremovexattr",
+    "removexattrat",
+    "file_setattr",
+    "inotify_add_watch",
+    "fanotify_mark",
+    "shmget",
+    "shmat",
+    "shmctl",
+    "semget",
+    "semop",
+    "semtimedop",
+    "semctl",
+    "msgget",
+    "msgsnd",
+    "msgrcv",
+    "msgctl",
+    "mq_open",
+    "mq_unlink",
+];
+
+/// What is done with an allowed call of a program that shares the namespaces of the host and the id of its caller.
+/// `named` says that the policy allows it by its own name, and not as part of a group.
+pub(super) fn in_the_hosts_namespaces(name: &str, net: Net, named: bool) -> Option<Rule> {
+    let own = |field, rule| by(field, u32::MAX, [(&[0][..], rule)], refuse(EPERM));
+    Some(match name {
+        _ if BY_NAME_ONLY.contains(&name) => return (!named).then_some(refuse(EPERM)),
+        // 0 is the caller itself; any other number may be another process of its user's. A thread that names
+        // itself by its number is refused too.
+        "prlimit64" | "sched_setaffinity" | "sched_setparam" | "sched_setattr" | "move_pages" | "migrate_pages" => {
+            own(Field::Arg0, ALLOW)
+        }
+        "sched_setscheduler" => own(Field::Arg0, scheduler()),
+        // PRIO_PROCESS, and itself.
+        "setpriority" => own(Field::Arg0, own(Field::Arg1, ALLOW)),
+        // IOPRIO_WHO_PROCESS, and itself.
+        "ioprio_set" => by(Field::Arg0, u32::MAX, [(&[1][..], own(Field::Arg1, ALLOW))], refuse(EPERM)),
+        "socket" => shared_socket(net),
+        "socketpair" => shared_socketpair(),
+        _ => return None,
+    })
+}
+
+/// As [`socket`], but no unix sockets: by its path one of the host's could be reached, up to a service that starts
+/// programs for its user; and nothing about interfaces without a network.
+fn shared_socket(net: Net) -> Rule {
+    const UNIX: u32 = 1;
+    const NETLINK: u32 = 16;
+    let mut refused = vec![UNIX];
+    if net != Net::Host {
+        refused.push(NETLINK);
+    }
+    match socket(net) {
+        Rule::Look(mut families) => {
+            families.cases.retain(|(family, _, _)| !refused.contains(family));
+            Rule::Look(families)
+        }
+        all @ Rule::Do(_) => all,
+    }
+}
+
+/// As [`socketpair`], but only the kinds whose ends stay connected to each other: a datagram socket can send to any
+/// path, and be connected anew.
+fn shared_socketpair() -> Rule {
+    const TYPE: u32 = 0xf;
+    const STREAM: u32 = 1;
+    const SEQPACKET: u32 = 5;
+    let kinds = by(Field::Arg1, TYPE, [(&[STREAM, SEQPACKET][..], ALLOW)], refuse(EPERM));
+    by(Field::Arg0, u32::MAX, [(&[1][..], kinds)], refuse(EAFNOSUPPORT))
+}
+
 const fn refuse(errno: u16) -> Rule {
     Rule::Do(Action::Errno(errno))
 }

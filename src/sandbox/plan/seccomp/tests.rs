@@ -804,3 +804,40 @@ proptest! {
         prop_assert!(after.compile().is_ok());
     }
 }
+
+#[test]
+fn in_the_hosts_namespaces_less_is_allowed_and_never_more() {
+    for net in [Net::None, Net::Host] {
+        let policy = calls(&[DEFAULT, "@watch", "@debug", "sched_setattr"], &["mkdir"]);
+        let apart = Filter::from_policy(&policy, net).unwrap();
+        let shared = apart.clone().in_the_hosts_namespaces(&policy, net);
+        for (_, call) in calls::all() {
+            let Some(number) = call.number(Arch::NATIVE) else { continue };
+            for first in [0, 1, 2, 10, 16, 77] {
+                for second in [0, 1, 2, 5, 77] {
+                    let arguments = [first, second, 0, 0, 0, 0];
+                    let ask = |filter: &Filter| filter.decide(Arch::NATIVE.audit, number, arguments);
+                    let (before, after) = (ask(&apart), ask(&shared));
+                    assert!(before == after || before == Action::Allow, "{}: {before} became {after}", call.name);
+                }
+            }
+        }
+        let refused = Action::Errno(EPERM);
+        for name in ["chmod", "utimensat", "setxattr", "inotify_add_watch", "shmget", "mq_open"] {
+            assert_eq!(ask(&shared, name, [0; 6]), refused, "{name}");
+        }
+        for name in ["prlimit64", "sched_setaffinity", "sched_setattr", "sched_setscheduler"] {
+            assert_eq!(ask(&shared, name, [0; 6]), Action::Allow, "{name}");
+            assert_eq!(ask(&shared, name, [77, 0, 0, 0, 0, 0]), refused, "{name}");
+        }
+        assert_eq!(ask(&shared, "mkdir", [0; 6]), refused);
+        assert_eq!(ask(&shared, "socket", [1, 1, 0, 0, 0, 0]), Action::Errno(EAFNOSUPPORT));
+        assert_eq!(ask(&shared, "socketpair", [1, 1 | 0x80000, 0, 0, 0, 0]), Action::Allow);
+        assert_eq!(ask(&shared, "socketpair", [1, 2, 0, 0, 0, 0]), refused);
+
+        let named = calls(&[DEFAULT, "chmod"], &[]);
+        let shared = Filter::from_policy(&named, net).unwrap().in_the_hosts_namespaces(&named, net);
+        assert_eq!(ask(&shared, "chmod", [0; 6]), Action::Allow);
+        assert_eq!(ask(&shared, "fchmod", [0; 6]), refused);
+    }
+}
