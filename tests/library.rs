@@ -144,7 +144,14 @@ fn twenty_runs_alone() {
         run();
     }
 
-    assert_eq!(descriptors(), before);
+    // There is one for each network namespace that the kernel has yet to take down; the next start lets go of
+    // those that are gone, and leaves its own.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while descriptors() > before + 1 {
+        assert!(Instant::now() < deadline, "{} descriptors, {before} after the first run", descriptors());
+        thread::sleep(Duration::from_millis(100));
+        run();
+    }
 }
 
 #[test]

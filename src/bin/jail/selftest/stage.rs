@@ -124,9 +124,9 @@ impl World {
         let leak: OwnedFd = File::open(at("outside/secret"))?.into();
         fcntl(&leak, FcntlArg::F_SETFD(FdFlag::empty()))?;
         let victim = Command::new(&program)
-            .args([INSIDE, &format!("victim-{token}"), "sleep"])
+            .args([INSIDE, &format!("victim-{token}"), "victim"])
             .env(SECRET, &secret)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .map(Victim)?;
