@@ -87,15 +87,21 @@ impl View {
         };
         if let (Some(path), Some(access)) = (workspace, access) {
             let found = find(&host.files, &path.value, &path.origin)?;
-            if let Some(part) = parts.iter().find(|part| part.dest == found.path) {
-                let problem = format!("{}: {} is the workspace", part.origin, found.path.display());
-                return Err(
-                    Error::new(ErrorKind::Usage, problem).with_hint("say --workspace-access write, or --no-workspace")
-                );
+            match parts.iter().find(|part| part.dest == found.path) {
+                // Named once more, for less: so it is shown.
+                Some(Part { shows: Shows::Bind { found: named, access: asked, .. }, .. })
+                    if *named == found && access.includes(*asked) => {}
+                Some(part) => {
+                    let problem = format!("{}: {} is the workspace", part.origin, found.path.display());
+                    let hint = "say --workspace-access write, or --no-workspace";
+                    return Err(Error::new(ErrorKind::Usage, problem).with_hint(hint));
+                }
+                None => {
+                    let dest = found.path.clone();
+                    let origin = policy.workspace.origin.clone();
+                    parts.push(Part { dest, shows: Shows::Bind { found, access, callers: true }, origin });
+                }
             }
-            let dest = found.path.clone();
-            let origin = policy.workspace.origin.clone();
-            parts.push(Part { dest, shows: Shows::Bind { found, access, callers: true }, origin });
         }
         parts.sort_by(|a, b| a.dest.cmp(&b.dest));
         let view = Self { dirs: own_dirs(&parts), parts, files: host.files.clone() };
