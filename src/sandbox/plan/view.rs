@@ -87,21 +87,22 @@ impl View {
         };
         if let (Some(path), Some(access)) = (workspace, access) {
             let found = find(&host.files, &path.value, &path.origin)?;
-            match parts.iter().find(|part| part.dest == found.path) {
-                // Named once more, for less: so it is shown.
-                Some(Part { shows: Shows::Bind { found: named, access: asked, .. }, .. })
-                    if *named == found && access.includes(*asked) => {}
-                Some(part) => {
-                    let problem = format!("{}: {} is the workspace", part.origin, found.path.display());
-                    let hint = "say --workspace-access write, or --no-workspace";
-                    return Err(Error::new(ErrorKind::Usage, problem).with_hint(hint));
-                }
-                None => {
-                    let dest = found.path.clone();
-                    let origin = policy.workspace.origin.clone();
-                    parts.push(Part { dest, shows: Shows::Bind { found, access, callers: true }, origin });
-                }
+            // Named once more, for no more than the workspace gives: a list of what is allowed only grows, so this adds
+            // nothing.
+            parts.retain(|part| {
+                let adds_nothing = matches!(&part.shows, Shows::Bind { found: named, access: asked, .. }
+                    if *named == found && access.includes(*asked));
+                part.dest != found.path || !adds_nothing
+            });
+            if let Some(part) = parts.iter().find(|part| part.dest == found.path) {
+                let problem = format!("{}: {} is the workspace", part.origin, found.path.display());
+                return Err(
+                    Error::new(ErrorKind::Usage, problem).with_hint("say --workspace-access write, or --no-workspace")
+                );
             }
+            let dest = found.path.clone();
+            let origin = policy.workspace.origin.clone();
+            parts.push(Part { dest, shows: Shows::Bind { found, access, callers: true }, origin });
         }
         parts.sort_by(|a, b| a.dest.cmp(&b.dest));
         let view = Self { dirs: own_dirs(&parts), parts, files: host.files.clone() };
