@@ -32,6 +32,17 @@ fn without_namespaces() -> Jail {
     jail.through(shell(&go_on))
 }
 
+#[test]
+fn landlock_stages_of_a_start_are_within_it_and_there_is_no_root() {
+    let run = without_namespaces().probe(["exit", "0"]);
+
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(run.field("/setup").get("root_us").is_none(), "{run}");
+    let stages = ["gate", "confinement", "exec"];
+    let parts: u64 = stages.map(|stage| run.number(&format!("/setup/{stage}_us"))).iter().sum();
+    assert!(parts <= run.number("/time/wall_ms") * 1000 + 1000, "{run}");
+}
+
 /// Claim tests whose answer is another here. What is not in this list must pass as it stands.
 const DIFFERENT: [&str; 43] = [
     "claim_env_1_",

@@ -520,6 +520,8 @@ impl<'a> Lowering<'a> {
         // to, and files that it makes would belong to nobody.
         self.init(Op::Await { gate: Slot::TIE }, &default);
         if !self.full() {
+            // No ids to change to, and no root to build.
+            self.init(Op::Stamp { moment: Moment::Entered }, &default);
             return;
         }
         // After joining: the group that it is in now becomes the root of what it sees.

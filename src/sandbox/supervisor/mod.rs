@@ -509,6 +509,8 @@ impl Running {
         let Some(pipe) = &self.setup_pipe else { return Ok(()) };
         let failed = match gate::news(pipe)? {
             News::None => return Ok(()),
+            // A moment that this plan does not have, as that of a root without namespaces.
+            News::Record(Record::Stamp { at: 0, .. }) => return self.read_setup(),
             News::Record(Record::Stamp { moment, at }) => {
                 let passed = Some(u64::from(at.wrapping_sub(self.last_stamp)));
                 self.last_stamp = at;
