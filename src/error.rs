@@ -100,6 +100,10 @@ impl Error {
     /// One sentence of what to do about it, if there is something.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
+        // Whatever could not be opened: a start takes up to a hundred at once.
+        if self.errno == Some(libc::EMFILE) {
+            return Some("the caller's limit on open files is too small for a start: ulimit -n 256");
+        }
         self.hint.as_deref()
     }
 

@@ -742,6 +742,20 @@ fn an_option_for_the_workspaces_own_path_is_not_ignored() {
 }
 
 #[test]
+fn the_workspaces_own_path_may_be_named_once_more() {
+    for flag in ["--ro", "--rx"] {
+        let jail = Jail::new().file("run.sh", "#!/bin/sh\necho ran\n");
+        let workspace = jail.workspace().display().to_string();
+        fs::set_permissions(jail.workspace().join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+
+        let run = jail.args([flag, &workspace]).run(["/bin/sh", "-c", "./run.sh; touch new"]);
+
+        assert_eq!((run.code, run.out().as_str()), (Some(1), "ran"), "{run}");
+        assert!(run.err().contains("Read-only file system"), "{run}");
+    }
+}
+
+#[test]
 fn odd_standard_streams_are_no_trouble() {
     // Closed, write-only, full.
     let through = |script: &str| ["/bin/sh", "-c", script, "sh"].map(str::to_owned);

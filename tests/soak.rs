@@ -127,10 +127,13 @@ impl Figures {
         }
     }
 
-    /// Nothing but memory may differ, and that by little.
+    /// Nothing but memory and descriptors may differ, and those by little.
     #[track_caller]
     fn assert_like(self, before: Self) {
-        assert_eq!(Self { resident: 0, ..self }, Self { resident: 0, ..before });
+        // Network namespaces that the kernel is still taking down keep one each, 64 at most (supervisor/teardown.rs).
+        assert!(self.descriptors <= before.descriptors + 64, "{self:?}, once {before:?}");
+        let plain = |figures| Self { resident: 0, descriptors: 0, ..figures };
+        assert_eq!(plain(self), plain(before));
         assert!(self.resident < before.resident + GROWTH, "grown from {} to {}", before.resident, self.resident);
     }
 }
@@ -179,7 +182,7 @@ fn at_once() {
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(20_000), hard).unwrap();
     let mut rounds = Rounds::new("rounds of 100 runs at once", 20, 2);
     // The first ones are for threads and allocator to settle in.
-    rounds.all += 3;
+    rounds.all += 8;
     let folder = Jail::strictly();
     let before = Before::new(folder.workspace().parent().unwrap(), folder.workspace());
     let sandbox = sandbox();
@@ -207,7 +210,7 @@ fn at_once() {
         while rounds.next() {
             start.wait();
             end.wait();
-            if rounds.done == 3 {
+            if rounds.done == 8 {
                 figures = Some(Figures::now());
             }
         }
@@ -219,7 +222,7 @@ fn at_once() {
     Figures { threads: figures.threads, ..now }.assert_like(figures);
     assert_eq!((now.children, now.groups), (0, 0));
     assert_eq!(before.leftovers(None), [""; 0]);
-    eprintln!("soak: resident {} KiB after 3 rounds, {} KiB now", figures.resident >> 10, now.resident >> 10);
+    eprintln!("soak: resident {} KiB after 8 rounds, {} KiB now", figures.resident >> 10, now.resident >> 10);
 }
 
 /// Groups on this host whose names begin like one of these.
@@ -256,10 +259,16 @@ fn killed_supervisors() {
             // Of v1, one in each of the four hierarchies at most.
             assert!(left.len() <= 4 * names.len(), "{left:?}");
             with_groups += left.len();
-            // The next run takes away what they had no time to take away.
-            let run = Jail::new().probe(["exit", "0"]);
-            assert_eq!(run.code, Some(0), "{run}");
-            run.assert_clean();
+            // The next run takes away what they had no time to take away, once the kernel has let go of it.
+            let end = Instant::now() + Duration::from_secs(1);
+            loop {
+                let run = Jail::new().probe(["exit", "0"]);
+                assert_eq!(run.code, Some(0), "{run}");
+                run.assert_clean();
+                if groups_of(&names).is_empty() || Instant::now() > end {
+                    break;
+                }
+            }
             assert_eq!(groups_of(&names), [""; 0]);
             names.clear();
         }
@@ -294,7 +303,7 @@ fn killed_bombs() {
             (Some(Signal::SIGINT), Some(130)),
             (None, Some(124)),
         ]);
-        let mut jail = Jail::new().args(["--pids", "64", "--cpus", "none", "--cpu-time", "none"]);
+        let mut jail = Jail::new().args(["--pids", "64", "--memory", "2G", "--cpus", "none", "--cpu-time", "none"]);
         if signal.is_none() {
             jail = jail.args(["--timeout", "1s"]);
         }

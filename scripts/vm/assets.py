@@ -48,7 +48,7 @@ NEWEST_FOR = 7 * 24 * 3600
 # In the order in which they are loaded; what one needs is loaded before it.
 MODULES = (
     "virtio_pci virtio_mmio virtio_blk virtio_console virtio_rng virtiofs overlay erofs ext4 loop "
-    "veth tun dummy bridge zram binfmt_misc autofs4"
+    "veth tun dummy bridge lzo-rle zram binfmt_misc autofs4"
 ).split()
 
 # The user of every guest.

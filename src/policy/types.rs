@@ -238,6 +238,11 @@ impl Access {
     pub const fn executes(self) -> bool {
         matches!(self, Self::Rx | Self::Rwx)
     }
+
+    /// Whether it allows all that the other does.
+    pub(crate) const fn includes(self, other: Self) -> bool {
+        (self.writes() || !other.writes()) && (self.executes() || !other.executes())
+    }
 }
 
 impl fmt::Display for Access {

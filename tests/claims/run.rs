@@ -58,7 +58,7 @@ fn claim_run_2_a_run_is_whole_or_it_is_none() {
     let whole = Jail::new().probe(["batch", "caps", "fds", "open-read /.decoy", "unshare 0x10000000"]).answer();
     assert!(whole.contains("NoNewPrivs=1 Seccomp=2") && whole.contains("/.decoy: errno EACCES"), "{whole}");
     let (mut refused, mut ran) = (0, 0);
-    for most in (3..=40).step_by(3) {
+    for most in (3..=40).step_by(3).chain([64, 128, 256]) {
         let few = ["/usr/bin/prlimit".to_owned(), format!("--nofile={most}:4096")];
         let run = Jail::new().through(few).probe(["batch", "caps", "fds", "open-read /.decoy", "unshare 0x10000000"]);
 
@@ -68,6 +68,8 @@ fn claim_run_2_a_run_is_whole_or_it_is_none() {
         } else {
             assert_eq!((run.code, run.out().as_str()), (Some(125), ""), "{most}: {run}");
             assert!(run.err().starts_with("jail: "), "{most}: {run}");
+            // With fewer it does not get as far as the profile.
+            assert!(most < 9 || run.err().contains("\nhint: the caller's limit on open files is "), "{most}: {run}");
             refused += 1;
         }
         run.assert_clean();
@@ -84,7 +86,9 @@ fn claim_run_3_every_end_is_told_as_what_it_was() {
         let verdict = if code == "0" { "ok" } else { "nonzero_exit" };
         assert_eq!((run.code.unwrap().to_string().as_str(), run.verdict()), (code, verdict), "{run}");
         assert_eq!(run.number("/exit/code").to_string(), code, "{run}");
-        assert_eq!(run.field("/limits_hit").as_array().unwrap().len(), 0, "{run}");
+        // Where a start is slow, a limit of CPUs may have held it back.
+        let hit = run.field("/limits_hit").as_array().unwrap().iter().filter(|hit| hit["limit"] != "cpus");
+        assert_eq!(hit.count(), 0, "{run}");
     }
     for signal in [6, 9, 11, 15] {
         let run = Jail::new().probe(["raise", &signal.to_string()]);

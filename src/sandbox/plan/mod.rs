@@ -609,6 +609,8 @@ impl<'a> Lowering<'a> {
         if !self.full() {
             // Should somebody outside kill init, at least this process goes with it.
             self.payload(Op::DieWithParent, &default);
+            // Should init have ended before that, the gate says so: nobody else holds its other end.
+            self.payload(Op::Close { slot: Slot::GATE_OPEN }, &default);
         }
         for (fd, slot) in (0..).zip(Slot::STDIO) {
             self.payload(Op::Stdio { slot, fd }, &default);

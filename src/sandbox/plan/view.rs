@@ -86,6 +86,13 @@ impl View {
         };
         if let (Some(path), Some(access)) = (workspace, access) {
             let found = find(&host.files, &path.value, &path.origin)?;
+            // Named once more, for no more than the workspace gives: a list of what is allowed only grows, so this adds
+            // nothing.
+            parts.retain(|part| {
+                let adds_nothing = matches!(&part.shows, Shows::Bind { found: named, access: asked, .. }
+                    if *named == found && access.includes(*asked));
+                part.dest != found.path || !adds_nothing
+            });
             if let Some(part) = parts.iter().find(|part| part.dest == found.path) {
                 let problem = format!("{}: {} is the workspace", part.origin, found.path.display());
                 return Err(

@@ -8,7 +8,7 @@
 //! following a link, and one directory at a time: however deep the tree is, two descriptors are open.
 
 use std::ffi::CStr;
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, renameat};
+use nix::fcntl::{Flock, FlockArg, OFlag, renameat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -30,6 +30,8 @@ use super::cgroup;
 pub(super) struct Scratch {
     /// `None` once it is removed.
     dir: Option<PathBuf>,
+    /// Held as long as the run lives, for the sweep of a process that cannot see ours: one in another PID namespace.
+    _lock: Flock<File>,
 }
 
 impl Scratch {
@@ -49,7 +51,7 @@ impl Scratch {
             fs::set_permissions(dir, Permissions::from_mode(0o700))
         };
         private(dir).map_err(refused)?;
-        let scratch = Self { dir: Some(dir.to_owned()) };
+        let scratch = Self { dir: Some(dir.to_owned()), _lock: lock(dir).map_err(refused)? };
         let inside = private(&dir.join(HOME))
             .and_then(|()| private(&dir.join(TEMPORARY)))
             .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join(DECOY)).map(drop));
@@ -82,8 +84,14 @@ fn sweep(parent: &Path) {
         let dead = entry.file_name().to_str().is_some_and(cgroup::is_dead);
         let ours = || fs::symlink_metadata(entry.path()).is_ok_and(|data| data.is_dir() && data.uid() == uid);
         // Another run may be faster.
-        if dead && ours() && remove(&entry.path()).is_err() {}
+        if dead && ours() && lock(&entry.path()).is_ok_and(|_held| remove(&entry.path()).is_err()) {}
     }
+}
+
+/// flock(2), without waiting.
+fn lock(dir: &Path) -> io::Result<Flock<File>> {
+    let dir = OpenOptions::new().read(true).custom_flags(LOOK.bits()).open(dir)?;
+    Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_dir, errno)| errno.into())
 }
 
 const LOOK: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
