@@ -87,14 +87,19 @@ fn require_not(needs: &[&str], what: &str) {
     let test = thread::current().name().unwrap_or("a test").to_owned();
     let required = env::var("JAIL_TESTS_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|word| needs.contains(&word)), "{test} needs {what}");
-    drop(writeln!(io::stderr(), "\nSKIPPED: {test} needs {what}"));
+    skipped(&format!("{test} needs {what}"));
 }
 
 /// Says that this caller is the wrong one for a test. No failure ever: no single run of the suite can be made by
 /// root and by an ordinary user.
 pub(crate) fn leave_to_another_run(caller: &str) {
     let test = thread::current().name().unwrap_or("a test").to_owned();
-    drop(writeln!(io::stderr(), "\nSKIPPED: {test} is for a run of the suite by {caller}"));
+    skipped(&format!("{test} is for a run of the suite by {caller}"));
+}
+
+/// In one write: `scripts/kernels` counts these lines, and other tests write at the same time.
+fn skipped(what: &str) {
+    drop(io::stderr().write_all(format!("\nSKIPPED: {what}\n").as_bytes()));
 }
 
 pub(crate) fn is_root() -> bool {
