@@ -291,10 +291,10 @@ impl Host {
             // Io is a figure and no layer: not worth a move.
             homes.iter().filter(|(controller, home)| **controller != Controller::Io && home.is_err()).count()
         };
-        let (mountinfo, cgroup) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup").unwrap_or_default());
         if lacks(&self.cgroups) == 0 {
             return Ok(self);
         }
+        let (mountinfo, cgroup) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup").unwrap_or_default());
         match in_scope(&mountinfo, &cgroup, self.uid) {
             Ok((scope, homes)) if lacks(&homes) < lacks(&self.cgroups) => {
                 self.cgroups = homes;

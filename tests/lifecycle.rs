@@ -80,7 +80,10 @@ fn terminate_at_any_time_leaves_a_report() {
         while live.running() && !holds(live.pid(), Signal::SIGTERM) {}
         thread::sleep(Duration::from_micros(500 * round));
 
-        live.signal(Signal::SIGTERM);
+        // On a busy machine it may be over by now.
+        if live.running() {
+            live.signal(Signal::SIGTERM);
+        }
         let run = live.wait();
 
         assert!(matches!((run.code, run.verdict()), (Some(143), "cancelled") | (Some(3), "nonzero_exit")), "{run}");

@@ -7,10 +7,12 @@
 //! Runs in: the supervisor, before anything is started.
 
 mod digest;
+mod paths;
 mod print;
 mod types;
 mod validate;
 
+pub(crate) use paths::{in_order, lies_in};
 pub use types::{
     Access, Bytes, EnvVar, Isolation, Layer, Limits, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Output, Proc,
     Quota, SystemCalls, Tmpfs, ViewEntry, Workspace,

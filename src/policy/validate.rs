@@ -11,11 +11,11 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use super::Policy;
 use super::types::{
     Bytes, EnvVar, Isolation, Limits, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Output, Proc, Quota,
     SystemCalls, Tmpfs, ViewEntry, Workspace,
 };
+use super::{Policy, in_order, lies_in};
 use crate::profile::{Profile, ProfileError, violation};
 use crate::sandbox::plan::seccomp::Filter;
 
@@ -57,14 +57,14 @@ pub(super) fn policy(profile: &Profile) -> Result<Policy, ProfileError> {
 
     let mut view = profile.view.clone();
     // A parent before what lies below it, and the same order however it was written.
-    view.sort_by(|a, b| a.value.dest.cmp(&b.value.dest));
+    view.sort_by(|a, b| in_order(&a.value.dest, &b.value.dest));
     for entry in &view {
         let key = format!("fs.{}", entry.value.access);
         check.destination(&key, &entry.value.dest, &entry.origin);
         check.source(&key, &entry.value.source, &entry.origin);
     }
     let mut tmpfs = profile.tmpfs.clone();
-    tmpfs.sort_by(|a, b| a.value.dest.cmp(&b.value.dest));
+    tmpfs.sort_by(|a, b| in_order(&a.value.dest, &b.value.dest));
     for entry in &tmpfs {
         if entry.value.dest != Path::new("/dev/shm") {
             check.destination("fs.tmpfs", &entry.value.dest, &entry.origin);
@@ -160,15 +160,17 @@ impl Check {
     }
 
     fn destination(&mut self, key: &str, dest: &Path, origin: &Origin) {
-        let reason = if dest == Path::new("/") {
+        let lies_in = |dir: &str| lies_in(dest, Path::new(dir));
+        let is = |path: &str| dest.as_os_str() == path;
+        let reason = if is("/") {
             "is the root, which is always the jail's own (name what the program needs below it)"
-        } else if dest.starts_with("/proc") {
+        } else if lies_in("/proc") {
             "is always the jail's own /proc (see fs.proc)"
-        } else if dest.starts_with("/dev") {
+        } else if lies_in("/dev") {
             "is in the jail's own /dev (only a tmpfs at /dev/shm can be given)"
-        } else if dest == Path::new("/etc") || GENERATED.iter().any(|generated| dest.starts_with(generated)) {
+        } else if is("/etc") || GENERATED.iter().any(|generated| lies_in(generated)) {
             "is written by the jail itself (name other files below /etc)"
-        } else if dest == Path::new("/.decoy") {
+        } else if is("/.decoy") {
             "is the file with which the jail tests itself (write another path)"
         } else {
             return;
@@ -203,7 +205,7 @@ impl Check {
     }
 
     fn source(&mut self, key: &str, source: &Path, origin: &Origin) {
-        if source.starts_with("/proc") {
+        if lies_in(source, Path::new("/proc")) {
             let source = source.display();
             self.refuse(
                 origin,

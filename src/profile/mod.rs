@@ -214,19 +214,25 @@ impl Profile {
     }
 
     fn leave_out(&mut self, dest: &Path) {
-        self.view.retain(|there| there.value.dest != dest);
-        self.tmpfs.retain(|there| there.value.dest != dest);
+        self.view.retain(|there| !same(&there.value.dest, dest));
+        self.tmpfs.retain(|there| !same(&there.value.dest, dest));
     }
 
     /// Refuses a second entry for a destination in one and the same profile: which of the two was meant?
     fn not_yet_at(&self, dest: &Path) -> Result<(), String> {
-        let view = self.view.iter().find(|there| there.value.dest == dest).map(|there| &there.origin);
-        let tmpfs = self.tmpfs.iter().find(|there| there.value.dest == dest).map(|there| &there.origin);
+        let view = self.view.iter().find(|there| same(&there.value.dest, dest)).map(|there| &there.origin);
+        let tmpfs = self.tmpfs.iter().find(|there| same(&there.value.dest, dest)).map(|there| &there.origin);
         match view.or(tmpfs) {
             Some(origin) => Err(format!("{} is already given by {origin} (keep one of the two)", dest.display())),
             None => Ok(()),
         }
     }
+}
+
+/// Both are normalised, so their bytes tell. `Path`'s own comparison takes both apart, and each entry is held
+/// against all others.
+fn same(one: &Path, other: &Path) -> bool {
+    one.as_os_str() == other.as_os_str()
 }
 
 fn later<T>(slot: &mut Option<T>, patch: Option<T>) {

@@ -127,15 +127,13 @@ fn host_that_is_a_chroot() {
 #[test]
 fn host_with_a_noexec_tmp_gives_full_isolation() {
     needs!(root);
-    let script = "mount -t tmpfs -o noexec none /tmp; exec \"$@\"";
-    let probe = probe_binary();
-    let directory = probe.parent().unwrap().display().to_string();
-    // The workspace of the test may lie below /tmp, which is another now.
-    let run = Jail::new()
-        .through(mounting(&format!("cd /usr; {script}")))
-        .args(["--rx", &directory, "--no-workspace"])
-        .without_report()
-        .run(["/bin/sh", "-c", "cp /bin/true /tmp/own && /tmp/own && echo ran"]);
+    // jail itself and the workspace may lie below /tmp, which is another now: the one is held open, the other left out.
+    let script = "exec 3< \"$1\"; shift; cd /usr; mount -t tmpfs -o noexec none /tmp; exec /proc/self/fd/3 \"$@\"";
+    let run = Jail::new().through(mounting(script)).arg("--no-workspace").without_report().run([
+        "/bin/sh",
+        "-c",
+        "cp /bin/true /tmp/own && /tmp/own && echo ran",
+    ]);
 
     assert_eq!((run.code, run.out().as_str()), (Some(0), "ran"), "the jail's own /tmp is for building too: {run}");
 }

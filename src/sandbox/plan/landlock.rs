@@ -12,7 +12,7 @@ use std::path::Path;
 
 use landlock::{ABI, Access as _, AccessFs, AccessNet, BitFlags, Scope};
 
-use crate::policy::{Access, Net};
+use crate::policy::{Access, Net, lies_in};
 use crate::sandbox::sys::confine::Handled;
 
 /// What a ruleset of this kernel can forbid, given its ABI.
@@ -121,7 +121,7 @@ impl Rights {
 pub(super) fn reduce(mut rules: Vec<(std::path::PathBuf, u64)>) -> Vec<(std::path::PathBuf, u64)> {
     rules.sort();
     let covers = |outer: &(std::path::PathBuf, u64), path: &Path, rights: u64| {
-        outer.1 & rights == rights && path != outer.0 && path.starts_with(&outer.0)
+        outer.1 & rights == rights && path != outer.0 && lies_in(path, &outer.0)
     };
     let kept: Vec<_> = rules
         .iter()

@@ -8,12 +8,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, describe_errno};
 use crate::host::{Files, Found, Host, Kind, Known};
-use crate::policy::{Access, Isolation, Located, Origin, Policy, ViewEntry, Workspace};
+use crate::policy::{Access, Isolation, Located, Origin, Policy, ViewEntry, Workspace, in_order, lies_in};
 
 /// One part of the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +103,7 @@ impl View {
             let origin = policy.workspace.origin.clone();
             parts.push(Part { dest, shows: Shows::Bind { found, access, callers: true }, origin });
         }
-        parts.sort_by(|a, b| a.dest.cmp(&b.dest));
+        parts.sort_by(|a, b| in_order(&a.dest, &b.dest));
         let view = Self { dirs: own_dirs(&parts), parts, files: host.files.clone() };
         view.check_places()?;
         Ok(view)
@@ -257,11 +256,6 @@ pub(crate) enum Inside {
     Unknown(i32),
 }
 
-/// `Path::starts_with` for what it is asked most, paths that have nothing in common: bytes first.
-fn lies_in(path: &Path, dir: &Path) -> bool {
-    path.as_os_str().as_bytes().starts_with(dir.as_os_str().as_bytes()) && path.starts_with(dir)
-}
-
 fn components(path: &Path) -> Vec<OsString> {
     path.components()
         .filter_map(|component| match component {
@@ -289,7 +283,7 @@ fn resolve(files: &Files, known: &mut Known, entry: &ViewEntry, origin: &Origin)
         Ok(found) => found,
         Err(error) => return Err(cannot_show(source, origin, &error)),
     };
-    let callers = !SYSTEM_TREES.iter().any(|tree| found.path.starts_with(tree));
+    let callers = !SYSTEM_TREES.iter().any(|tree| lies_in(&found.path, Path::new(tree)));
     Ok(Some(Shows::Bind { found, access: *access, callers }))
 }
 

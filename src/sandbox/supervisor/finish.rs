@@ -124,7 +124,7 @@ impl Running {
             schema: SCHEMA.to_owned(),
             run_id: self.name.name.clone(),
             started_at: self.started_at.clone(),
-            profile: ProfileId { name: self.policy.name.clone(), digest: self.policy.digest() },
+            profile: ProfileId { name: self.policy.name.clone(), digest: self.digest.clone() },
             argv: self.argv.clone(),
             exit_code,
             exit,

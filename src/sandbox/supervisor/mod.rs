@@ -74,6 +74,7 @@ pub struct Running {
     plan: Plan,
     name: RunName,
     argv: Vec<String>,
+    digest: String,
     started_at: String,
     started: Instant,
     setup: Setup,
@@ -170,9 +171,6 @@ pub(super) fn launch(
     } else {
         None
     };
-    let sweep = Instant::now();
-    cgroup::sweep(&plan.groups);
-    let sweep = sweep.elapsed();
     let (bytes, from) = stdin(command)?;
     // Before any descriptor is made: with the caller's stdout closed, one of ours would get its number.
     let sinks = match command.output_mode() {
@@ -180,9 +178,12 @@ pub(super) fn launch(
         OutputMode::Inherit => Some((sink(dup(io::stdout()))?, sink(dup(io::stderr()))?)),
     };
     let mut guard = cgroup::Guard::new(plan.groups.clone());
-    let gate::Started { process, ends, unmapped, scratch, cgroup, before_clone, after_clone, cloned_us } =
-        gate::start(&plan, &mut guard)?;
-    let cgroup_us = micros(sweep + cgroup);
+    let begun = gate::start(&plan, &mut guard);
+    // From here on the child is busy, and this process has time for what the start need not wait for. Also after a
+    // failure, for what others left may have been the reason.
+    cgroup::sweep(&plan.groups);
+    let gate::Started { process, ends, unmapped, scratch, cgroup, before_clone, after_clone, cloned_us } = begun?;
+    let cgroup_us = micros(cgroup);
     let keep = policy.output.keep.value.0;
     let (stdout, stderr) = match sinks {
         None => (Output::keep(ends.stdout, keep), Output::keep(ends.stderr, keep)),
@@ -226,6 +227,7 @@ pub(super) fn launch(
         status: None,
         ended: None,
         drain_until: None,
+        digest: policy.digest(),
         policy: policy.clone(),
         plan,
         name,
