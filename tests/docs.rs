@@ -262,7 +262,8 @@ fn calls_of_a_start() -> Option<BTreeMap<String, u64>> {
         status => assert!(status.unwrap().success()),
     }
     let mut calls = BTreeMap::new();
-    for line in fs::read_to_string(&trace).unwrap().lines() {
+    // An unoptimised build asks of each descriptor whether it is open before it closes it; what is shipped does not.
+    for line in fs::read_to_string(&trace).unwrap().lines().filter(|line| !line.contains("F_GETFD)")) {
         // "PID call(…" begins a call; the rest are its resumption, signals and ends.
         let Some((name, _)) = line.split_once(' ').and_then(|(_, rest)| rest.trim_start().split_once('(')) else {
             continue;
