@@ -160,11 +160,11 @@ fn claim_lim_4_cpu_time_ends_the_run() {
 #[test]
 fn claim_lim_4_cpu_time_is_that_of_the_whole_tree() {
     // Each child has used a fraction of it when all of them have used it up.
-    let jail = Jail::new().args(["--cpu-time", "800ms", "--timeout", &seconds(20), "--cpus", "2"]);
-    let run = jail.probe(["spin", "5000", "4"]);
+    let jail = Jail::new().args(["--cpu-time", "2s", "--timeout", &seconds(20), "--cpus", "2"]);
+    let run = jail.probe(["spin", "15000", "4"]);
     assert_eq!(ending(&run), (124, "cpu_time"), "{run}");
 
-    let jail = Jail::new().args(["--cpu-time", "800ms", "--timeout", &seconds(20), "--cpus", "2"]);
+    let jail = Jail::new().args(["--cpu-time", "2s", "--timeout", &seconds(20), "--cpus", "2"]);
     let run = jail.probe(["spin", "100", "2"]);
     assert_eq!(run.answer(), "ok");
 }

@@ -5,9 +5,10 @@
 //! Not for: which groups and limits (see `plan::cgroup`).
 //! Runs in: the supervisor.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -82,7 +83,9 @@ impl Guard {
         fs::create_dir(dir).map_err(|error| refused("make cgroup", dir, &error))?;
         self.made.push(dir.to_owned());
         if self.lock.is_none() {
-            self.lock = Some(lock(dir).map_err(|error| refused("lock", dir, &error))?);
+            // Whatever the caller's umask is: one that takes its own right to read would keep it from the lock.
+            let opened = fs::set_permissions(dir, Permissions::from_mode(0o755)).and_then(|()| lock(dir));
+            self.lock = Some(opened.map_err(|error| refused("lock", dir, &error))?);
         }
         Ok(())
     }
