@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -255,6 +256,54 @@ fn the_group_of_a_running_jail_is_not_swept() {
 
     assert!(live.running());
     assert!(!groups.is_empty() && groups.iter().all(|path| path.exists()), "{groups:?}");
+    live.signal(Signal::SIGTERM);
+    live.wait().assert_clean();
+}
+
+/// A run's groups are empty until its init joins them. Who takes them away then has ended that run.
+#[test]
+fn the_empty_group_of_a_starting_jail_is_not_swept() {
+    needs!(cgroup);
+    let mut live = Jail::new().start_probe(["sleep", "30000"]);
+    live.wait_ready();
+    let groups: BTreeSet<PathBuf> = live.inside().into_iter().flat_map(cgroup_directories).collect();
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap();
+    let name = format!("jail-{}-{started}-4294967295", std::process::id());
+    let ours: Vec<PathBuf> = groups.iter().map(|group| group.with_file_name(&name)).collect();
+    for group in &ours {
+        fs::create_dir(group).unwrap();
+    }
+    let left = || ours.iter().filter(|group| group.exists()).count();
+
+    // Somewhere there is no descriptor to look at the owner with.
+    for most in 3..40 {
+        let few = ["/usr/bin/prlimit".to_owned(), format!("--nofile={most}:4096")];
+        drop(Jail::new().through(few).probe(["cwd"]));
+    }
+    let by_the_short = left();
+    let (mut by_the_far, mut unlocked) = (by_the_short, 0);
+    if nix::unistd::geteuid().is_root() {
+        // From another PID namespace the owner is not to be seen; the lock is.
+        let far = || {
+            let words = ["/usr/bin/unshare", "--pid", "--fork", "--mount-proc", "--"].map(str::to_owned);
+            let run = Jail::new().through(words).probe(["cwd"]);
+            assert_eq!(run.code, Some(0), "{run}");
+        };
+        let lock = |group| Flock::lock(fs::File::open(group).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
+        let held: Vec<_> = ours.iter().map(lock).collect();
+        far();
+        by_the_far = left();
+        drop(held);
+        far();
+        unlocked = left();
+    }
+    for group in ours.iter().filter(|group| group.exists()) {
+        fs::remove_dir(group).unwrap();
+    }
+
+    assert!(!ours.is_empty(), "the run has no group of its own");
+    assert_eq!((by_the_short, by_the_far, unlocked), (ours.len(), ours.len(), 0));
     live.signal(Signal::SIGTERM);
     live.wait().assert_clean();
 }

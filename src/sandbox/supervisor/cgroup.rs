@@ -5,14 +5,16 @@
 //! Not for: which groups and limits (see `plan::cgroup`).
 //! Runs in: the supervisor.
 
-use std::fs;
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::Flock;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, ErrorKind, describe};
@@ -22,6 +24,8 @@ use crate::sandbox::plan::cgroup::Groups;
 use crate::sandbox::plan::op::Slot;
 use crate::sandbox::sys::process;
 
+use super::scratch::lock;
+
 /// How often a process looks for what others left.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -30,6 +34,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub(super) struct Guard {
     groups: Groups,
     made: Vec<PathBuf>,
+    /// Of the first group, held as long as the run lives: for the sweep of a process that cannot see ours.
+    lock: Option<Flock<File>>,
     watch: Option<OomWatch>,
 }
 
@@ -44,7 +50,7 @@ struct OomWatch {
 
 impl Guard {
     pub(super) const fn new(groups: Groups) -> Self {
-        Self { groups, made: Vec::new(), watch: None }
+        Self { groups, made: Vec::new(), lock: None, watch: None }
     }
 
     /// One of the steps that have to do with groups. A descriptor that the child joins by goes into its slot.
@@ -76,6 +82,11 @@ impl Guard {
     fn make(&mut self, dir: &Path) -> Result<(), Error> {
         fs::create_dir(dir).map_err(|error| refused("make cgroup", dir, &error))?;
         self.made.push(dir.to_owned());
+        if self.lock.is_none() {
+            // Whatever the caller's umask is: one that takes its own right to read would keep it from the lock.
+            let opened = fs::set_permissions(dir, Permissions::from_mode(0o755)).and_then(|()| lock(dir));
+            self.lock = Some(opened.map_err(|error| refused("lock", dir, &error))?);
+        }
         Ok(())
     }
 
@@ -86,7 +97,7 @@ impl Guard {
         }
         let Some(dir) = self.groups.dir(Controller::Memory) else { return Ok(()) };
         let path = dir.join("memory.oom_control");
-        let control = fs::File::open(&path).map_err(|error| refused("open", &path, &error))?;
+        let control = File::open(&path).map_err(|error| refused("open", &path, &error))?;
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|errno| refused("watch", &path, &errno.into()))?;
         let line = format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd());
@@ -279,8 +290,8 @@ pub(super) fn name(pid: u32, started: u64, number: u32) -> String {
     format!("{PREFIX}{pid}-{started}-{number}")
 }
 
-/// Removes groups beside `groups` whose supervisor is gone. Its jails died with it; only the empty
-/// directories are left, and one that is not empty (a live supervisor in another PID namespace) stays.
+/// Removes groups beside `groups` whose supervisor is gone. Its jails died with it; only the empty directories are
+/// left. One that is alive in another PID namespace looks gone from here, and holds its lock.
 ///
 /// Once a second at most: it looks at every run beside ours, and a program that starts many would do so for
 /// each of them.
@@ -298,17 +309,24 @@ pub(super) fn sweep(groups: &Groups) {
     let Some(Ok(entries)) = homes.first().map(fs::read_dir) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let dead = name.to_str().is_some_and(is_dead);
-        // The first goes last here too. What cannot be removed is in use, or another's who was faster.
-        for home in homes.iter().rev().filter(|_| dead) {
+        if !name.to_str().is_some_and(is_dead) {
+            continue;
+        }
+        let Ok(_held) = lock(&entry.path()) else { continue };
+        // The first goes last here too. What cannot be removed is in use.
+        for home in homes.iter().rev() {
             if fs::remove_dir(home.join(&name)).is_err() {}
         }
     }
 }
 
-/// Whether this is the name of a run whose supervisor is gone.
+/// Whether this is the name of a run whose supervisor is gone. One that cannot be looked at, for want of a
+/// descriptor or of memory, is not.
 pub(super) fn is_dead(name: &str) -> bool {
-    owner(name).is_some_and(|(pid, started)| start_time(pid) != Some(started))
+    owner(name).is_some_and(|(pid, started)| match stat(pid) {
+        Ok(stat) => start_time_in(&stat) != Some(started),
+        Err(error) => matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)),
+    })
 }
 
 /// Pid and start time in a group's name.
@@ -319,9 +337,17 @@ fn owner(name: &str) -> Option<(u32, u64)> {
     fields.next().is_none().then_some(owner)
 }
 
-/// When a process was started, in clock ticks after boot: field 22 of /proc/PID/stat.
+/// When a process was started, in clock ticks after boot.
 pub(in crate::sandbox) fn start_time(pid: u32) -> Option<u64> {
-    let stat = text(format!("/proc/{pid}/stat")).ok()?;
+    start_time_in(&stat(pid).ok()?)
+}
+
+fn stat(pid: u32) -> io::Result<String> {
+    text(format!("/proc/{pid}/stat"))
+}
+
+/// Field 22 of /proc/PID/stat.
+fn start_time_in(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 

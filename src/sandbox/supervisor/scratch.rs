@@ -89,7 +89,7 @@ fn sweep(parent: &Path) {
 }
 
 /// flock(2), without waiting.
-fn lock(dir: &Path) -> io::Result<Flock<File>> {
+pub(super) fn lock(dir: &Path) -> io::Result<Flock<File>> {
     let dir = OpenOptions::new().read(true).custom_flags(LOOK.bits()).open(dir)?;
     Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_dir, errno)| errno.into())
 }

@@ -5,8 +5,11 @@
 //! Runs in: the supervisor.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use procfs::process::Process;
+
+use crate::host::text;
 
 /// Bytes moved by the whole tree.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,8 +23,19 @@ pub(super) struct Moved {
 /// /proc/PID/io of the ended, not yet reaped init: the kernel adds to it what every process that was
 /// waited for had, so at the end it stands for the tree.
 pub(super) fn moved(init: i32) -> Option<Moved> {
-    let io = Process::new(init).ok()?.io().ok()?;
-    Some(Moved { read: io.rchar, write: io.wchar, storage_read: io.read_bytes, storage_write: io.write_bytes })
+    let io = text(format!("/proc/{init}/io")).ok()?;
+    Some(Moved {
+        read: field(&io, "rchar:")?,
+        write: field(&io, "wchar:")?,
+        storage_read: field(&io, "read_bytes:")?,
+        storage_write: field(&io, "write_bytes:")?,
+    })
+}
+
+/// The number behind a name. Not by `procfs`, which makes a `HashMap` of such files: where the kernel has no random
+/// numbers for one, that ends this process, with the run's groups still there.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
 }
 
 /// Peaks and sums seen by looking now and then; what came and went between two looks is missed.
@@ -79,6 +93,6 @@ impl Samples {
 /// The process's share of its resident pages, bytes: Pss of /proc/PID/smaps_rollup. 0 for one that is
 /// gone, or whose memory is not ours to look at, as init's.
 fn share(pid: i32) -> u64 {
-    let rollup = Process::new(pid).and_then(|process| process.smaps_rollup());
-    rollup.map_or(0, |rollup| rollup.memory_map_rollup.iter().filter_map(|map| map.extension.map.get("Pss")).sum())
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    field(&rollup, "Pss:").unwrap_or(0).saturating_mul(1024)
 }
