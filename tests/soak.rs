@@ -297,8 +297,8 @@ fn killed_bombs() {
     let mut rounds = Rounds::new("full fork bombs killed", 1000, 10);
     let (mut most, mut full) = (0, 0);
     while rounds.next() {
-        // 2 GiB: the kernel counts what a dead task had, page tables above all, until RCU frees it. 64 tasks are 5 MiB,
-        // and hundreds while they re-fork on a busy machine.
+        // 2 GiB: kernel memory of tasks that have just died counts until it is freed. 64 tasks are 5 MiB when they rest,
+        // and were hundreds while they re-forked on a busy machine.
         let (signal, code) = *random.pick(&[
             (Some(Signal::SIGKILL), None),
             (Some(Signal::SIGTERM), Some(143)),
