@@ -14,7 +14,6 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::Flock;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, ErrorKind, describe};
@@ -35,7 +34,7 @@ pub(super) struct Guard {
     groups: Groups,
     made: Vec<PathBuf>,
     /// Of the first group, held as long as the run lives: for the sweep of a process that cannot see ours.
-    lock: Option<Flock<File>>,
+    lock: Option<File>,
     watch: Option<OomWatch>,
 }
 

@@ -171,6 +171,10 @@ pub(super) fn launch(
     } else {
         None
     };
+    // Before there are groups of ours: where a directory cannot be closed, the standard library ends this process.
+    let sweep = Instant::now();
+    cgroup::sweep(&plan.groups);
+    let sweep = sweep.elapsed();
     let (bytes, from) = stdin(command)?;
     // Before any descriptor is made: with the caller's stdout closed, one of ours would get its number.
     let sinks = match command.output_mode() {
@@ -178,12 +182,9 @@ pub(super) fn launch(
         OutputMode::Inherit => Some((sink(dup(io::stdout()))?, sink(dup(io::stderr()))?)),
     };
     let mut guard = cgroup::Guard::new(plan.groups.clone());
-    let begun = gate::start(&plan, &mut guard);
-    // From here on the child is busy, and this process has time for what the start need not wait for. Also after a
-    // failure, for what others left may have been the reason.
-    cgroup::sweep(&plan.groups);
-    let gate::Started { process, ends, unmapped, scratch, cgroup, before_clone, after_clone, cloned_us } = begun?;
-    let cgroup_us = micros(cgroup);
+    let gate::Started { process, ends, unmapped, scratch, cgroup, before_clone, after_clone, cloned_us } =
+        gate::start(&plan, &mut guard)?;
+    let cgroup_us = micros(sweep + cgroup);
     let keep = policy.output.keep.value.0;
     let (stdout, stderr) = match sinks {
         None => (Output::keep(ends.stdout, keep), Output::keep(ends.stderr, keep)),

@@ -10,18 +10,19 @@
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, renameat};
+use nix::fcntl::{OFlag, renameat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::error::{Error, ErrorKind, describe};
 use crate::sandbox::plan::own::{DECOY, HOME, TEMPORARY};
+use crate::sandbox::sys::fd;
 
 use super::cgroup;
 
@@ -31,7 +32,7 @@ pub(super) struct Scratch {
     /// `None` once it is removed.
     dir: Option<PathBuf>,
     /// Held as long as the run lives, for the sweep of a process that cannot see ours: one in another PID namespace.
-    _lock: Flock<File>,
+    _lock: File,
 }
 
 impl Scratch {
@@ -88,10 +89,12 @@ fn sweep(parent: &Path) {
     }
 }
 
-/// flock(2), without waiting.
-pub(super) fn lock(dir: &Path) -> io::Result<Flock<File>> {
+/// flock(2), without waiting. The lock goes with the file. (`nix::fcntl::Flock` unlocks by a call of its own, and ends
+/// this process where that is refused.)
+pub(super) fn lock(dir: &Path) -> io::Result<File> {
     let dir = OpenOptions::new().read(true).custom_flags(LOOK.bits()).open(dir)?;
-    Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_dir, errno)| errno.into())
+    fd::try_lock(dir.as_raw_fd()).map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
+    Ok(dir)
 }
 
 const LOOK: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);

@@ -47,6 +47,14 @@ pub(crate) fn close(fd: Fd) -> Result<()> {
     unsafe { call(libc::SYS_close, [int(fd), 0, 0, 0, 0, 0]) }.map(drop_result)
 }
 
+/// flock(2), LOCK_EX without waiting: EWOULDBLOCK when somebody else has it. It goes with the last copy of `fd`.
+/// Supervisor.
+pub(crate) fn try_lock(fd: Fd) -> Result<()> {
+    let a = [int(fd), int(libc::LOCK_EX | libc::LOCK_NB), 0, 0, 0, 0];
+    // SAFETY: no pointers; a lock changes nothing of who owns `fd`.
+    unsafe { call(libc::SYS_flock, a) }.map(drop_result)
+}
+
 /// close_range(2), Linux 5.9: closes `first..=last`, or marks them close-on-exec (Linux 5.11).
 pub(crate) fn close_range(first: u32, last: u32, cloexec: bool) -> Result<()> {
     let flags = if cloexec { u64::from(libc::CLOSE_RANGE_CLOEXEC) } else { 0 };
