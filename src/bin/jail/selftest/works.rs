@@ -622,10 +622,10 @@ fn outside(runner: &Runner<'_>, command: &[&str]) -> Result<Duration, String> {
         match child.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(began.elapsed()),
             Ok(Some(status)) => return Err(status.to_string()),
-            Ok(None) if began.elapsed() > PATIENCE || runner.is_cancelled() => {
+            Ok(None) if began.elapsed() > PATIENCE * runner.world.slow || runner.is_cancelled() => {
                 let _gone = child.kill();
                 let _reaped = child.wait();
-                return Err(format!("it does not end within {} s", PATIENCE.as_secs()));
+                return Err(format!("it does not end within {} s", began.elapsed().as_secs()));
             }
             Ok(None) => std::thread::sleep(Duration::from_millis(10)),
             Err(error) => return Err(jail::describe(&error)),
