@@ -33,10 +33,10 @@ const FAILED: u8 = 1;
 const NOT_BEGUN: u8 = crate::FAILED;
 
 /// What the plainest run takes at most on a usual machine, a busy one too; an emulated one needs several times as much.
-const PLAINEST: Duration = Duration::from_millis(100);
+const PLAINEST: Duration = Duration::from_millis(50);
 
 /// Nothing is given more time than this times the usual.
-const SLOWEST: u32 = 10;
+const SLOWEST: u32 = 20;
 
 /// How often the bystander's timer is due.
 const BYSTANDER: Duration = Duration::from_millis(80);
