@@ -47,7 +47,7 @@ impl Slot {
     pub(crate) const GATE_OPEN: Self = Self(11);
     /// Readable when a child of init has ended; made before the payload, so that no end is missed.
     pub(crate) const CHILDREN: Self = Self(12);
-    /// The first slot for descriptors that only some runs have: cgroup files, id-mapped trees.
+    /// The first slot for descriptors that only some runs have: id-mapped trees.
     pub(crate) const FIRST_EXTRA: u8 = 13;
 }
 
@@ -84,14 +84,16 @@ pub(crate) enum Op {
     CloseOthers,
     /// PR_SET_PDEATHSIG.
     DieWithParent,
-    /// Join a cgroup by writing to its inherited `tasks` file (v1: free of the wait for an RCU grace period
-    /// that a write of a foreign pid to `cgroup.procs` brings) or `cgroup.procs` (v2 without clone3).
-    JoinCgroup {
-        tasks: Slot,
-    },
+    /// A network namespace of its own, Linux 2.6.24.
+    UnshareNet,
     /// Wait for one byte.
     Await {
         gate: Slot,
+    },
+    /// Join a cgroup by writing to its `tasks` file (v1: free of the wait for an RCU grace period that a write of
+    /// a foreign pid to `cgroup.procs` brings) or `cgroup.procs` (v2 without clone3).
+    JoinCgroup {
+        file: Text,
     },
     /// See the own group as the root of the hierarchy.
     UnshareCgroup,
@@ -288,7 +290,8 @@ impl Op {
     pub(crate) const fn needs_capability(&self) -> bool {
         matches!(
             self,
-            Self::UnshareCgroup
+            Self::UnshareNet
+                | Self::UnshareCgroup
                 | Self::DropGroups
                 | Self::SetGid { .. }
                 | Self::SetUid { .. }
