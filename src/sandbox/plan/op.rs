@@ -7,6 +7,7 @@
 
 use crate::sandbox::sys::confine::Handled;
 use crate::sandbox::sys::mount::Attrs;
+use crate::sandbox::sys::process::Rlimit;
 
 /// A NUL-ended string in the plan's arena; the length counts the NUL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,7 +220,7 @@ pub(crate) enum Op {
     },
     LandlockRestrict,
     Rlimit {
-        resource: u32,
+        resource: Rlimit,
         soft: u64,
         hard: u64,
     },
@@ -248,7 +249,7 @@ pub(crate) enum Op {
     },
     /// Demand that this limit reads back.
     ExpectRlimit {
-        resource: u32,
+        resource: Rlimit,
         value: u64,
     },
     /// Demand these effective ids.

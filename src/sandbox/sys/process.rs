@@ -361,18 +361,29 @@ pub(crate) fn set_umask(mask: u32) -> Result<()> {
     unsafe { call(libc::SYS_umask, [word(u64::from(mask)), 0, 0, 0, 0, 0]) }.map(drop_result)
 }
 
+/// The type of RLIMIT_… in the headers of the C library.
+#[cfg(target_env = "musl")]
+pub(crate) type Rlimit = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+pub(crate) type Rlimit = libc::__rlimit_resource_t;
+
 /// prlimit(2) of this process. Child.
-pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+pub(crate) fn set_rlimit(resource: Rlimit, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
-    let a = [0, word(u64::from(resource)), (&raw const limit).addr(), 0, 0, 0];
+    let a = [0, number(resource), (&raw const limit).addr(), 0, 0, 0];
     // SAFETY: the kernel reads one `rlimit64`, alive over the call; no old value is asked for.
     unsafe { call(libc::SYS_prlimit64, a) }.map(drop_result)
 }
 
+/// None is negative.
+fn number(resource: Rlimit) -> usize {
+    usize::try_from(resource).unwrap_or(usize::MAX)
+}
+
 /// prlimit(2) of this process, read: soft and hard. Child.
-pub(crate) fn rlimit(resource: u32) -> Result<(u64, u64)> {
+pub(crate) fn rlimit(resource: Rlimit) -> Result<(u64, u64)> {
     let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
-    let a = [0, word(u64::from(resource)), 0, (&raw mut limit).addr(), 0, 0];
+    let a = [0, number(resource), 0, (&raw mut limit).addr(), 0, 0];
     // SAFETY: the kernel writes one `rlimit64` into `limit`, which is ours; no new value is given.
     unsafe { call(libc::SYS_prlimit64, a) }?;
     Ok((limit.rlim_cur, limit.rlim_max))
