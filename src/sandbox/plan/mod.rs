@@ -307,6 +307,11 @@ impl Plan {
         self.exec.path()
     }
 
+    /// Whether init makes a network namespace.
+    pub(crate) fn has_own_network(&self) -> bool {
+        self.init.contains(&Op::UnshareNet)
+    }
+
     /// Whether a layer is going to be applied.
     pub(crate) fn applies(&self, layer: Layer) -> bool {
         self.fates.get(&layer).is_some_and(Fate::applies)
@@ -512,6 +517,8 @@ impl<'a> Lowering<'a> {
             // Before the gate: it takes long, and the supervisor makes the groups meanwhile.
             let origin = self.policy.net.origin.clone();
             self.init(Op::UnshareNet, &origin);
+            // At once: a supervisor that counts them looks at it before it opens the gate.
+            self.init(Op::TellNetwork, &origin);
         }
         // The supervisor makes the groups (v1) and writes the id maps: before them this process has no ids to
         // change to, and files that it makes would belong to nobody.

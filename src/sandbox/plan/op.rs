@@ -87,6 +87,8 @@ pub(crate) enum Op {
     DieWithParent,
     /// A network namespace of its own, Linux 2.6.24.
     UnshareNet,
+    /// Tell the supervisor that it is there.
+    TellNetwork,
     /// Wait for one byte.
     Await {
         gate: Slot,

@@ -75,6 +75,7 @@ impl Plan {
             Op::CloseOthers => "close all that has no slot".to_owned(),
             Op::DieWithParent => "die with the supervisor's thread".to_owned(),
             Op::UnshareNet => "unshare network namespace".to_owned(),
+            Op::TellNetwork => "tell that it is there".to_owned(),
             Op::Await { gate } => format!("wait at gate {}", slot(gate)),
             Op::JoinCgroup { file } => format!("join cgroup by {}", self.str(file)),
             Op::UnshareCgroup => "unshare cgroup namespace".to_owned(),

@@ -84,9 +84,11 @@ impl Trial {
                 steps.enter(&Groups::default());
                 // Each has a trial of its own.
                 let (net, cgroup) = (matches!(thing, Thing::Net | Thing::Loopback), thing == Thing::Cgroup);
-                steps
-                    .init
-                    .retain(|step| (net || step.op != Op::UnshareNet) && (cgroup || step.op != Op::UnshareCgroup));
+                steps.init.retain(|step| {
+                    step.op != Op::TellNetwork
+                        && (net || step.op != Op::UnshareNet)
+                        && (cgroup || step.op != Op::UnshareCgroup)
+                });
             }
             None => {
                 for op in [Op::HoldSignals, Op::CloseOthers, Op::DieWithParent] {

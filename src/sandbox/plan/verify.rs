@@ -137,6 +137,10 @@ fn init_of_its_own_namespaces(ops: &[Op]) -> Result<(), &'static str> {
     let uid = once(ops, |op| matches!(op, Op::SetUid { .. }), "init does not set its uid once")?;
     let gid = once(ops, |op| matches!(op, Op::SetGid { .. }), "init does not set its gid once")?;
     holds(released < gid && gid < uid, "ids are set before the maps are there, or the uid before the gid")?;
+    let network = ops.iter().position(|op| matches!(op, Op::UnshareNet));
+    let told = ops.iter().position(|op| matches!(op, Op::TellNetwork));
+    holds(network.map(|at| at + 1) == told, "nobody hears of the network namespace when it is there")?;
+    holds(told.is_none_or(|at| at < released), "the supervisor waits for a namespace that init makes after the gate")?;
     let seen = once(ops, |op| matches!(op, Op::UnshareCgroup), "the cgroup namespace is not unshared once")?;
     let joined = last(ops, |op| matches!(op, Op::JoinCgroup { .. }));
     holds(joined.is_none_or(|at| at < seen) && seen < gid, "init sees another group than its own as the root")?;
@@ -226,6 +230,7 @@ fn texts(op: Op) -> Vec<Text> {
         | Op::CloseOthers
         | Op::DieWithParent
         | Op::UnshareNet
+        | Op::TellNetwork
         | Op::Await { .. }
         | Op::UnshareCgroup
         | Op::DropGroups

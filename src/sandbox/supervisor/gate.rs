@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::unistd::{Gid, Uid, fchown, pipe2, read, write};
 
 use crate::error::{Error, ErrorKind, describe_errno};
@@ -25,6 +26,7 @@ use crate::sandbox::sys::process::{self, Beside, Process, Start};
 use crate::sandbox::sys::{Errno, ZStr, fd};
 
 use super::scratch::Scratch;
+use super::teardown::Network;
 use super::{cgroup, explain};
 
 /// Our ends of the pipes.
@@ -53,6 +55,8 @@ pub(super) struct Unmapped {
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) process: Process,
+    /// Where network namespaces are counted.
+    pub(super) network: Option<Network>,
     pub(super) ends: Ends,
     pub(super) unmapped: Vec<Unmapped>,
     pub(super) scratch: Option<Scratch>,
@@ -140,7 +144,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     let mut scratch = None;
     let before = Instant::now();
     let (mut before_clone, mut after_clone, mut released, mut released_us) = (before, before, before, 0);
-    let mut cgroup = Duration::ZERO;
+    let (mut cgroup, mut network) = (Duration::ZERO, None);
     for step in &plan.supervisor {
         match &step.op {
             HostOp::JoinScope { .. } | HostOp::MoveSelf { .. } | HostOp::MakeGroup { .. } | HostOp::SetLimit { .. } => {
@@ -184,6 +188,11 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 guard.watch()?;
                 released = Instant::now();
                 cgroup += released - began;
+                if plan.has_own_network() && Network::is_counted() {
+                    // While init waits: later it may have come and gone before this process has its turn.
+                    wait_for_word(&ends.setup, &process)?;
+                    network = process.as_ref().and_then(|process| Network::of(process.pid));
+                }
                 released_us = process::clock_us().map_err(|errno| failed("read the clock", errno))?;
                 write(&ends.tie, b"!").map_err(|errno| failed("release the child", Errno(errno as i32)))?;
             }
@@ -193,7 +202,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
         return Err(Error::new(ErrorKind::Internal, "the plan clones nobody"));
     };
     let clone = after_clone - before_clone;
-    Ok(Started { process, ends, unmapped, scratch, cgroup, clone, released, released_us })
+    Ok(Started { process, network, ends, unmapped, scratch, cgroup, clone, released, released_us })
 }
 
 fn clone(
@@ -289,6 +298,20 @@ pub(super) fn write_maps(process: &Process, map: IdMap) -> Result<(), Error> {
     }
     write("uid_map", &format!("{inside} {} 1", map.uid))?;
     write("gid_map", &format!("{inside} {} 1", map.gid))
+}
+
+/// Waits for init's first record, whatever it says, or for its end.
+fn wait_for_word(setup: &OwnedFd, process: &Option<Process>) -> Result<(), Error> {
+    let fds = [Some(setup), process.as_ref().map(|process| &process.pidfd)];
+    let mut fds: Vec<PollFd<'_>> =
+        fds.into_iter().flatten().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+    loop {
+        match ppoll(&mut fds, None, None) {
+            Ok(_) => return Ok(()),
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(failed("wait for the child", Errno(errno as i32))),
+        }
+    }
 }
 
 fn give_streams(ends: &Ends, map: IdMap) -> Result<(), Error> {

@@ -36,7 +36,7 @@ use crate::error::{Error, ErrorKind, describe_errno};
 use crate::policy::{Isolation, Layer, OnOverflow, Policy};
 use crate::report::{Report, Setup, rfc3339};
 use crate::sandbox::child::record::{self, Record};
-use crate::sandbox::plan::op::{Moment, Op};
+use crate::sandbox::plan::op::Moment;
 use crate::sandbox::plan::{Plan, RunName};
 use crate::sandbox::sys::process::{self, Process};
 use crate::sandbox::{Command, OutputMode, Stdin};
@@ -83,8 +83,8 @@ pub struct Running {
     unmapped: Vec<gate::Unmapped>,
     /// `None` once it is reaped.
     process: Option<Process>,
-    /// Of its own, once it is known to be there. Let go of after the process.
-    network: Option<Network>,
+    /// Let go of after the process.
+    _network: Option<Network>,
     guard: cgroup::Guard,
     /// Removed after everybody who could write to it.
     scratch: Option<scratch::Scratch>,
@@ -182,7 +182,7 @@ pub(super) fn launch(
         OutputMode::Inherit => Some((sink(dup(io::stdout()))?, sink(dup(io::stderr()))?)),
     };
     let mut guard = cgroup::Guard::new(plan.groups.clone());
-    let gate::Started { process, ends, unmapped, scratch, cgroup, clone, released, released_us } =
+    let gate::Started { process, network, ends, unmapped, scratch, cgroup, clone, released, released_us } =
         gate::start(&plan, &mut guard)?;
     let (cgroup_us, clone_us) = (micros(sweep + cgroup), micros(clone));
     let keep = policy.output.keep.value.0;
@@ -202,7 +202,7 @@ pub(super) fn launch(
         },
         last_stamp: released_us,
         unmapped,
-        network: None,
+        _network: network,
         process: Some(process),
         guard,
         scratch,
@@ -508,8 +508,9 @@ impl Running {
         let Some(pipe) = &self.setup_pipe else { return Ok(()) };
         let failed = match gate::news(pipe)? {
             News::None => return Ok(()),
-            // A moment that this plan does not have, as that of a root without namespaces.
-            News::Record(Record::Stamp { at: 0, .. }) => return self.read_setup(),
+            // A moment that this plan does not have, as that of a root without namespaces; and word of the network
+            // namespace, for which only those wait who count them.
+            News::Record(Record::Stamp { at: 0, .. } | Record::Networked) => return self.read_setup(),
             News::Record(Record::Stamp { moment, at }) => {
                 let passed = Some(u64::from(at.wrapping_sub(self.last_stamp)));
                 self.last_stamp = at;
@@ -525,7 +526,6 @@ impl Running {
             // both are killed on the way: then init has ended as well.
             News::End => {
                 self.ran = !self.killed && self.init_lives();
-                self.note_network();
                 let now = process::clock_us().map_err(|errno| refused("read the clock", Errno::from_raw(errno.0)))?;
                 let sent = self.setup.confinement_us.is_some();
                 self.setup.exec_us = sent.then(|| u64::from(now.wrapping_sub(self.last_stamp)));
@@ -546,13 +546,6 @@ impl Running {
             self.kill_all();
         }
         Ok(())
-    }
-
-    /// Init has made its network namespace by now.
-    fn note_network(&mut self) {
-        if let (Some(process), true) = (&self.process, self.plan.init.contains(&Op::UnshareNet)) {
-            self.network = Some(Network::of(process.pid));
-        }
     }
 
     fn read_status(&mut self) {

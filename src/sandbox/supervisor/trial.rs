@@ -86,7 +86,7 @@ pub(crate) fn attempt(trial: &Trial) -> Result<(), Refused> {
         Some(Answer::Failed(Record::Failed { step, errno, .. })) => {
             Err(Refused { at: At::Step, what: trial.words(step), errno: Some(errno) })
         }
-        Some(Answer::Failed(Record::Ended { .. } | Record::Stamp { .. })) | None => Err(Refused {
+        Some(Answer::Failed(Record::Ended { .. } | Record::Stamp { .. } | Record::Networked)) | None => Err(Refused {
             at: At::Gone,
             what: "the child ended without a word".to_owned(),
             errno: released.err().map(|errno| errno as i32),
