@@ -16,13 +16,12 @@ use std::time::{Duration, Instant};
 
 use jail::{Policy, Profile, Sandbox};
 
-use crate::support::{Jail, Run, home_v2, leave_to_another_host, own_v2, room};
+use crate::support::{Jail, Run, home_v2, jail_binary, leave_to_another_host, make_room, own_v2, room};
 
 /// The v2 group below which this caller may make groups, or the end of the test.
 macro_rules! home {
     () => {{
-        // Makes room in it, on first use.
-        drop(Jail::strictly());
+        make_room();
         match home_v2() {
             Some(home) => home,
             None => return leave_to_another_host("v2", "a delegated cgroup v2 with memory, pids and cpu"),
@@ -224,6 +223,23 @@ fn v2_a_jail_alone_in_a_group_makes_room_for_itself() {
     let run = live.wait();
     assert_eq!(run.verdict(), "cancelled", "{run}");
     run.assert_clean();
+}
+
+#[test]
+fn v2_a_self_test_alone_in_a_group_makes_room_for_its_runs() {
+    let home = home!();
+    let mut groups = Groups::new();
+    let group = groups.make(home.join(unique("battery")));
+
+    let line = alone_in(&group);
+    let mut command = Command::new(&line[0]);
+    command.args(&line[1..]).arg(jail_binary()).args(["selftest", "--no-systemd", "--only", "fs-read"]);
+    let output = command.output().unwrap();
+
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(said.contains("1 held"), "{said}");
+    assert!(group.join("jail-leaf").exists());
 }
 
 #[test]

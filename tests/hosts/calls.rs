@@ -35,8 +35,11 @@ fn host_landlock_that_can_be_asked_for_and_not_be_had() {
 #[test]
 fn host_old_landlock() {
     needs!(root);
-    for abi in ["1", "2", "3", "4", "5", "6", "7"] {
-        let host = || [probe_binary().display().to_string(), "landlock-abi".into(), abi.into(), "--".into()];
+    // A kernel can be made to look older than it is, not newer.
+    let own = Jail::new().probe(["uid"]).number("/posture/landlock_abi");
+    assert!(own > 0);
+    for abi in (1..=own.min(7)).map(|abi| abi.to_string()) {
+        let host = || [probe_binary().display().to_string(), "landlock-abi".into(), abi.clone(), "--".into()];
         // The neighbour: the mounts say the same as the rules, so nothing is lost with an old ABI.
         let run = Jail::new().through(host()).probe(["uid"]);
         ran_in_full(&run);

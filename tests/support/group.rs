@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 /// The leaf in which `jail` looks for its caller.
 const LEAF: &str = "jail-leaf";
@@ -30,19 +31,52 @@ pub(crate) fn home_v2() -> Option<PathBuf> {
     (all && writable).then_some(home)
 }
 
-/// Moves this process into a leaf of its group and enables all controllers beside it. Does nothing where the
-/// group is not this process's alone.
-pub(super) fn make_room() {
+/// Moves this process, with the children that other tests have at this moment, into a leaf of its group and enables
+/// all controllers beside it, once. Does nothing where somebody else is in the group. A test that starts other
+/// programs than `jail`, which would be in the way, has to call it before them.
+pub(crate) fn make_room() {
+    static ROOM: Once = Once::new();
+    ROOM.call_once(move_to_leaf);
+}
+
+fn move_to_leaf() {
     let Some(group) = own_v2() else { return };
-    let alone =
-        fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|text| text.trim() == std::process::id().to_string());
+    let members = || fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     let is_root = !group.join("cgroup.type").exists();
     let Ok(controllers) = fs::read_to_string(group.join("cgroup.controllers")) else { return };
-    if !alone || is_root || controllers.trim().is_empty() || fs::create_dir(group.join(LEAF)).is_err() {
+    let ours = members().lines().all(|pid| is_ours(pid.to_owned()));
+    let leaf = group.join(LEAF);
+    if !ours || is_root || controllers.trim().is_empty() || fs::create_dir(&leaf).is_err() {
         return;
     }
-    fs::write(group.join(LEAF).join("cgroup.procs"), "0").unwrap();
-    for controller in controllers.split_whitespace() {
-        fs::write(group.join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
+    let enable: String = controllers.split_whitespace().map(|name| format!("+{name} ")).collect();
+    for _ in 0..1000 {
+        for pid in members().lines() {
+            match fs::write(leaf.join("cgroup.procs"), pid) {
+                // It has ended meanwhile.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                moved => moved.unwrap(),
+            }
+        }
+        match fs::write(group.join("cgroup.subtree_control"), &enable) {
+            // A child was begun meanwhile.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+            enabled => return enabled.unwrap(),
+        }
     }
+    panic!("{} does not become empty: {}", group.display(), members());
+}
+
+/// Whether a process is this one, a descendant of it, or gone.
+fn is_ours(mut pid: String) -> bool {
+    let own = std::process::id().to_string();
+    while pid != own {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+        // The fields behind the name, which may hold anything: the state, then the parent.
+        pid = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().to_owned();
+        if pid == "0" {
+            return false;
+        }
+    }
+    true
 }

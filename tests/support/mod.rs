@@ -16,11 +16,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Once, OnceLock, mpsc};
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, fmt, fs, thread};
 
-pub(crate) use group::{home_v2, own_v2};
+pub(crate) use group::{home_v2, make_room, own_v2};
 pub(crate) use leftovers::{Before, cgroups};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -181,8 +181,7 @@ impl Jail {
 
     /// The same, but never giving up a layer.
     pub(crate) fn strictly() -> Self {
-        static ROOM: Once = Once::new();
-        ROOM.call_once(group::make_room);
+        make_room();
         let folder = folder();
         let workspace = folder.path().join("work");
         fs::create_dir(&workspace).unwrap();

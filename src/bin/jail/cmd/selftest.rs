@@ -3,9 +3,10 @@
 //! For: its flags. The battery is in `selftest`.
 //! Runs in: the supervisor's place; every run is a `jail run` of its own.
 
-use jail::Error;
+use jail::policy::Workspace;
+use jail::{Command, Error, Policy};
 
-use crate::args::SelftestArgs;
+use crate::args::{SandboxArgs, SelftestArgs};
 use crate::selftest::{self, Selection};
 use crate::{FAILED, overrides, render};
 
@@ -32,7 +33,9 @@ pub(crate) fn selftest(args: &SelftestArgs) -> u8 {
         jobs,
         json: args.json,
         require_all: args.require_all,
+        no_systemd: args.sandbox.profile.no_systemd,
     };
+    make_room(&policy, &args.sandbox);
     match selftest::battery(policy, &selection) {
         Ok(code) => code,
         Err(error) => {
@@ -40,4 +43,15 @@ pub(crate) fn selftest(args: &SelftestArgs) -> u8 {
             error.exit_code()
         }
     }
+}
+
+/// Goes where the runs' groups can be made beside this process, as `jail run` does it: into a leaf of a group that it
+/// has to itself, or a scope of systemd's. Here, since the battery's own processes would be in the way later.
+fn make_room(policy: &Policy, args: &SandboxArgs) {
+    let mut policy = policy.clone();
+    // The battery has no directory yet.
+    policy.workspace.value = Workspace::None;
+    let rehearsed = overrides::sandbox(args, policy).and_then(|sandbox| sandbox.rehearse(&Command::new("true")));
+    // The battery's first run says the same better.
+    drop(rehearsed);
 }

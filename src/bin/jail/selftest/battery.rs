@@ -32,6 +32,12 @@ const FAILED: u8 = 1;
 /// The battery could not be begun, as `jail` could not.
 const NOT_BEGUN: u8 = crate::FAILED;
 
+/// What the plainest run takes at most on a usual machine, a busy one too; an emulated one needs several times as much.
+const PLAINEST: Duration = Duration::from_millis(100);
+
+/// Nothing is given more time than this times the usual.
+const SLOWEST: u32 = 10;
+
 /// How often the bystander's timer is due.
 const BYSTANDER: Duration = Duration::from_millis(80);
 
@@ -43,6 +49,7 @@ pub(crate) struct Selection {
     pub(crate) jobs: usize,
     pub(crate) json: bool,
     pub(crate) require_all: bool,
+    pub(crate) no_systemd: bool,
 }
 
 impl Selection {
@@ -85,9 +92,9 @@ pub(crate) fn battery(policy: Policy, selection: &Selection) -> Result<u8, Error
     // First of all: whatever is made from here on has to be taken away again.
     let signals = hold_signals()?;
     let began = Instant::now();
-    let mut world = World::new(policy)?;
-    world.posture = match first_run(&world) {
-        Ok(posture) => posture,
+    let mut world = World::new(policy, selection.no_systemd)?;
+    (world.posture, world.slow) = match first_run(&world) {
+        Ok(found) => found,
         Err(said) => {
             render::passed_on(&said);
             return Ok(NOT_BEGUN);
@@ -135,8 +142,8 @@ fn hold_signals() -> Result<SignalFd, Error> {
 }
 
 /// The plainest run. A host or a profile on which it does not start is told apart from a sandbox that fails: what
-/// `jail run` said is all there is to say then.
-fn first_run(world: &World) -> Result<Posture, String> {
+/// `jail run` said is all there is to say then. Also how slow this machine is.
+fn first_run(world: &World) -> Result<(Posture, u32), String> {
     let runner = Runner::new(world, 0);
     let run = match runner.inside("true", &[], Stdio::null()) {
         Ok(live) => live.finish(&runner),
@@ -145,7 +152,10 @@ fn first_run(world: &World) -> Result<Posture, String> {
         }
     };
     match run.report {
-        Some(report) if run.code == Some(0) => Ok(report.posture),
+        Some(report) if run.code == Some(0) => {
+            let times = run.elapsed.as_millis() / PLAINEST.as_millis();
+            Ok((report.posture, u32::try_from(times).unwrap_or(u32::MAX).clamp(1, SLOWEST)))
+        }
         Some(report) if run.stderr.is_empty() => {
             Err(format!("jail: the plainest run does not work with this profile: {}", word(report.verdict.kind)))
         }

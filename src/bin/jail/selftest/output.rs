@@ -55,8 +55,9 @@ impl Progress {
             let degraded = world.posture.degraded.join(", ");
             let degraded = if degraded.is_empty() { String::new() } else { format!(", given up: {degraded}") };
             let kernel = &world.posture.kernel;
+            let slow = if world.slow == 1 { String::new() } else { format!(", {} times as slow as usual", world.slow) };
             render::result(&format!(
-                "profile {}, kernel {kernel}, Landlock ABI {}{degraded}: {} cases",
+                "profile {}, kernel {kernel}, Landlock ABI {}{degraded}{slow}: {} cases",
                 world.policy.name, world.posture.landlock_abi, self.total
             ));
         }

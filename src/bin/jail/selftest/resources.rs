@@ -60,7 +60,7 @@ pub(super) const CASES: &[Case] = &[
         s.reached("pids").and(|| peak_tasks(w, s))
     })
     .needs(Layer::CgroupPids)
-    .flags(|w| [pids(w), wall("5s")].concat()),
+    .flags(|w| [pids(w), wall(&format!("{}s", 5 * w.slow))].concat()),
     bomb("rs-memory", "touch memory without end", |i| touch(i, ceiling(i)), over_memory)
         .needs(Layer::CgroupMemory)
         .flags(memory),
@@ -353,9 +353,10 @@ fn scratch(w: &World, s: &Seen, limit: fn(&World, &Path) -> Option<u64>) -> Outc
     s.finished().and(|| Outcome::held(said.join(", ")))
 }
 
-fn cpu_time(_: &World, s: &Seen) -> Outcome {
+fn cpu_time(w: &World, s: &Seen) -> Outcome {
     let used = s.report.time.cpu_ms.unwrap_or(u64::MAX);
-    s.ended_as(VerdictKind::CpuTime).and(|| check(used <= 1550, || format!("{used} ms were used, 1000 are allowed")))
+    let most = 1000 + 550 * u64::from(w.slow);
+    s.ended_as(VerdictKind::CpuTime).and(|| check(used <= most, || format!("{used} ms were used, 1000 are allowed")))
 }
 
 fn forks(i: &Inside) {
@@ -398,12 +399,12 @@ pub(super) fn refork_bomb(i: &Inside) {
         Err(errno) => return i.step::<(), _>("pipe", Err(errno)),
     };
     i.step("first", i.helper("refork").stdin(Stdio::from(source)).stdout(Stdio::null()).spawn());
-    thread::sleep(Duration::from_secs(2));
+    thread::sleep(2 * usual_second(i));
 }
 
 /// One process of it.
 pub(super) fn refork(i: &Inside) {
-    nix::unistd::alarm::set(8);
+    nix::unistd::alarm::set(8 * i.number::<u32>("slow"));
     let mut byte = [0];
     while matches!(io::stdin().read(&mut byte), Ok(1)) {
         // A copy of the pipe for the child. What is refused is refused: the next byte is for another try.
@@ -412,7 +413,12 @@ pub(super) fn refork(i: &Inside) {
                 i.helper("refork").stdin(Stdio::from(copy)).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         }
     }
-    thread::sleep(Duration::from_secs(2));
+    thread::sleep(2 * usual_second(i));
+}
+
+/// As much of this machine as a second of a usual one.
+fn usual_second(i: &Inside) -> Duration {
+    Duration::from_secs(i.number("slow"))
 }
 
 /// MiB that a bomb of memory uses at most.
@@ -433,7 +439,7 @@ fn touch(i: &Inside, mib: u64) {
 /// A helper: touches as much as it is told.
 pub(super) fn touch_helper(i: &Inside) {
     let held: Vec<Vec<u8>> = (0..i.number::<u64>("mib").min(2048)).map(|_| black_box(vec![1_u8; 1 << 20])).collect();
-    thread::sleep(Duration::from_secs(2));
+    thread::sleep(2 * usual_second(i));
     drop(black_box(held));
 }
 

@@ -55,6 +55,7 @@ pub(super) struct Live {
     work: PathBuf,
     report: PathBuf,
     started: Instant,
+    slow: u32,
     stdout: Receiver<Vec<u8>>,
     stderr: Receiver<Vec<u8>>,
     said: Vec<u8>,
@@ -84,7 +85,7 @@ impl Run {
     /// The report, or why there is none.
     pub(super) fn report(&self) -> Result<&Report, Outcome> {
         if self.hung {
-            return Err(Outcome::Failed(format!("jail did not end within {} s", DEADLINE.as_secs())));
+            return Err(Outcome::Failed(format!("jail did not end within {} s", self.elapsed.as_secs())));
         }
         self.report.as_ref().ok_or_else(|| {
             let said = self.stderr.lines().next().unwrap_or_default();
@@ -199,9 +200,14 @@ impl<'a> Runner<'a> {
         symlink(self.world.at("outside"), work.join("planted-directory")).map_err(failed)?;
         let report = self.world.at("reports").join(format!("{number}.json"));
         let wall = self.world.policy.limits.wall.value.map_or(WALL, |wall| Duration::from_millis(wall.0).min(WALL));
+        let wall = wall * self.world.slow;
         let mut line = Command::new(&self.world.jail);
         line.arg("run").arg("--profile").arg(&self.world.profile).arg("--report").arg(&report);
         line.arg("--timeout").arg(format!("{}ms", wall.as_millis()));
+        if let Some(cpu) = self.world.policy.limits.cpu_time.value {
+            line.arg("--cpu-time").arg(format!("{}ms", cpu.0 * u64::from(self.world.slow)));
+        }
+        line.args(self.world.no_systemd.then_some("--no-systemd"));
         let program = if self.world.workspace() == Workspace::None {
             line.arg("--rx").arg(&shared);
             shared
@@ -228,6 +234,7 @@ impl<'a> Runner<'a> {
             work,
             report,
             started: Instant::now(),
+            slow: self.world.slow,
             stdout,
             stderr,
             said: Vec::new(),
@@ -254,7 +261,7 @@ impl<'a> Runner<'a> {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(describe)?;
         let output = reader(child.stdout.take());
-        let end = Instant::now() + CONTROL_DEADLINE;
+        let end = Instant::now() + CONTROL_DEADLINE * self.world.slow;
         let mut said = Vec::new();
         loop {
             match output.recv_timeout(Duration::from_millis(50)) {
@@ -298,7 +305,7 @@ impl Live {
 
     /// Waits until these bytes were printed; false when the run ended or nothing came for too long.
     pub(super) fn wait_for(&mut self, text: &str) -> bool {
-        let end = Instant::now() + CONTROL_DEADLINE;
+        let end = Instant::now() + CONTROL_DEADLINE * self.slow;
         loop {
             if String::from_utf8_lossy(self.read()).contains(text) {
                 return true;
@@ -322,7 +329,7 @@ impl Live {
 
     /// Follows the run to its end.
     pub(super) fn finish(mut self, runner: &Runner<'_>) -> Run {
-        let end = self.started + DEADLINE;
+        let end = self.started + DEADLINE * runner.world.slow;
         let mut hung = false;
         let status = loop {
             self.kib = self.kib.max(peak(self.child.id()));

@@ -66,6 +66,10 @@ pub(super) struct World {
     pub(super) jail: PathBuf,
     /// The policy as a profile, flags included.
     pub(super) profile: PathBuf,
+    /// How many times longer things may take here than on a usual machine.
+    pub(super) slow: u32,
+    /// A flag of every run, which is no part of a profile.
+    pub(super) no_systemd: bool,
     victim: Victim,
     _tcp: Vec<TcpListener>,
     _udp: UdpSocket,
@@ -87,12 +91,12 @@ fn chance() -> io::Result<String> {
 }
 
 impl World {
-    pub(super) fn new(policy: Policy) -> Result<Self, Error> {
-        Self::make(policy)
+    pub(super) fn new(policy: Policy, no_systemd: bool) -> Result<Self, Error> {
+        Self::make(policy, no_systemd)
             .map_err(|error| Error::usage(format!("the self-test cannot be prepared: {}", jail::describe(&error))))
     }
 
-    fn make(policy: Policy) -> io::Result<Self> {
+    fn make(policy: Policy, no_systemd: bool) -> io::Result<Self> {
         let (token, secret) = (chance()?, chance()?);
         let folder = std::env::temp_dir().join(format!("jail-selftest-{token}"));
         DirBuilder::new().mode(0o755).create(&folder)?;
@@ -156,6 +160,8 @@ impl World {
             secret,
             jail,
             profile,
+            slow: 1,
+            no_systemd,
             victim,
             _tcp: tcp,
             _udp: udp,
@@ -186,6 +192,7 @@ impl World {
     /// What every inside half is told.
     pub(super) fn facts(&self, outside: bool) -> Vec<String> {
         let mut facts: Vec<String> = self.facts.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        facts.push(format!("slow={}", self.slow));
         if outside {
             facts.push("outside=1".to_owned());
             facts.push(format!("target={}", self.at("control").display()));
