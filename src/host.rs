@@ -16,7 +16,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, ErrorKind, describe, describe_errno};
-use crate::sandbox::{has_clone3, landlock_abi, last_capability};
+use crate::sandbox::{Rlimit, has_clone3, landlock_abi, last_capability};
 use crate::systemd::Scope;
 
 /// Facts about this machine and this caller. Probe it once and keep it: it says nothing about a run.
@@ -49,7 +49,7 @@ pub(crate) struct Host {
     /// is the only id of its user namespace.
     pub(crate) jail_ids: (u32, u32),
     /// Hard limits of the caller, by RLIMIT_* number; a child cannot go above.
-    pub(crate) hard_limits: BTreeMap<u32, u64>,
+    pub(crate) hard_limits: BTreeMap<Rlimit, u64>,
     pub(crate) caller: Caller,
     pub(crate) files: Files,
 }
@@ -334,7 +334,7 @@ fn cpus() -> u32 {
     u32::try_from(count).unwrap_or(1).max(1)
 }
 
-fn hard_limits() -> BTreeMap<u32, u64> {
+fn hard_limits() -> BTreeMap<Rlimit, u64> {
     [
         Resource::RLIMIT_NOFILE,
         Resource::RLIMIT_FSIZE,
@@ -347,7 +347,7 @@ fn hard_limits() -> BTreeMap<u32, u64> {
         Resource::RLIMIT_SIGPENDING,
     ]
     .into_iter()
-    .filter_map(|resource| Some((resource as u32, getrlimit(resource).ok()?.1)))
+    .filter_map(|resource| Some((resource as Rlimit, getrlimit(resource).ok()?.1)))
     .collect()
 }
 

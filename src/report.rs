@@ -545,13 +545,13 @@ pub struct LayerStatus {
 pub struct Setup {
     /// Making the plan.
     pub plan_us: u64,
-    /// Making the cgroup and its limits.
+    /// Making the cgroup and its limits; on v1 while init makes its network namespace.
     pub cgroup_us: u64,
-    /// Everything else before the clone: pipes, id-mapped trees.
+    /// What else the supervisor did until it let init go on: pipes, id-mapped trees, id maps.
     pub prepare_us: u64,
-    /// The clone, with its namespaces.
+    /// The clone, with its namespaces but that of the network.
     pub clone_us: u64,
-    /// From the clone until the jail's init joined its cgroup and had its ids.
+    /// From then until init had its network namespace, was in its cgroup and had its ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate_us: Option<u64>,
     /// Building the root file system and entering it.

@@ -32,6 +32,8 @@ use crate::host::Host;
 use crate::policy::{Layer, Millis, Net, Policy};
 use crate::report::{LayerStatus, Posture, ProfileId, Report, VerdictKind};
 
+pub(crate) use sys::process::Rlimit;
+
 /// Longest that a rehearsal may take.
 const REHEARSAL: Millis = Millis(10_000);
 

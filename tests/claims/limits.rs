@@ -207,8 +207,8 @@ fn claim_lim_5_the_cpu_rate_holds_the_tree_back() {
     };
 
     let (slow, run) = used("0.25");
-    // One period more than the rate may fall into the run; a machine that is busy elsewhere gives it less.
-    assert!((50..400).contains(&slow), "{slow} thousandths: {run}");
+    // One period more than the rate may fall into the run. How much less it gets is up to the rest of the machine.
+    assert!(slow < 400, "{slow} thousandths: {run}");
     assert!(run.number("/sched/throttled_ms") > 100, "{run}");
     assert!(run.hit("cpus"), "{run}");
 

@@ -19,11 +19,16 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         }
         Op::CloseOthers => close_all_but(&slots.0, 3)?,
         Op::DieWithParent => confine::die_with_parent()?,
-        Op::JoinCgroup { tasks } => {
-            fd::write(slots.get(tasks)?, b"0")?;
-            slots.close(tasks)?;
+        Op::UnshareNet => process::unshare_net()?,
+        Op::TellNetwork => {
+            fd::write(slots.get(Slot::SETUP)?, &record::Record::Networked.encode())?;
         }
         Op::Await { gate } => await_byte(slots.get(gate)?)?,
+        Op::JoinCgroup { file } => {
+            let file = fd::openat(CWD, script.text(file)?, libc::O_WRONLY, 0)?;
+            fd::write(file, b"0")?;
+            fd::close(file)?;
+        }
         Op::UnshareCgroup => process::unshare_cgroup()?,
         Op::DropGroups => process::drop_groups()?,
         Op::SetGid { gid } => process::set_gid(gid)?,

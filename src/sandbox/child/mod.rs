@@ -103,10 +103,12 @@ pub(crate) fn run(script: &Script<'_>, slots: &mut Slots) -> i32 {
 }
 
 /// Entry of the process that keeps a user namespace alive until the supervisor has a descriptor of it:
-/// waits for the end of the pipe behind `wait`. It inherits more than that: the other end of the pipe, and
-/// those of other runs that other threads are just starting, which would wait for each other for ever.
+/// waits for the end of the pipe whose descriptor is the number `wait`. It inherits more than that: the other end of
+/// the pipe, and those of other runs that other threads are just starting, which would wait for each other for ever.
+/// It shares the supervisor's memory, of which it touches nothing but its stack.
 #[inline(never)]
-pub(crate) fn hold(wait: Fd) -> i32 {
+pub(crate) extern "C" fn hold(wait: *mut libc::c_void) -> i32 {
+    let Ok(wait) = Fd::try_from(wait.addr()) else { return 1 };
     let mut byte = [0_u8; 1];
     i32::from(close_all_but(&[wait], 0).is_err() || fd::read(wait, &mut byte).is_err())
 }

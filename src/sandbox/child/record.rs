@@ -25,6 +25,8 @@ pub(crate) enum Record {
         step: u16,
         errno: i32,
     },
+    /// Init has made its network namespace.
+    Networked,
     /// The payload ended with this raw wait status.
     Ended { status: i32 },
     /// When a moment was: microseconds of the monotonic clock, modulo 2^32.
@@ -36,6 +38,7 @@ const FAILED_INIT: u8 = 1;
 const FAILED_PAYLOAD: u8 = 2;
 const ENDED: u8 = 3;
 const STAMP: u8 = 4;
+const NETWORKED: u8 = 5;
 
 /// Length of an encoded record: below PIPE_BUF, so that a write is whole or not at all (pipe(7)).
 pub(crate) const LEN: usize = 16;
@@ -46,6 +49,7 @@ impl Record {
         let (kind, step, value) = match self {
             Self::Failed { role: Role::Init, step, errno } => (FAILED_INIT, step, errno),
             Self::Failed { role: Role::Payload, step, errno } => (FAILED_PAYLOAD, step, errno),
+            Self::Networked => (NETWORKED, 0, 0),
             Self::Ended { status } => (ENDED, 0, status),
             Self::Stamp { moment: Moment::Entered, at } => (STAMP, 0, at.cast_signed()),
             Self::Stamp { moment: Moment::Rooted, at } => (STAMP, 1, at.cast_signed()),
@@ -67,6 +71,7 @@ impl Record {
         match (kind, step) {
             (FAILED_INIT, _) => Some(Self::Failed { role: Role::Init, step, errno: value }),
             (FAILED_PAYLOAD, _) => Some(Self::Failed { role: Role::Payload, step, errno: value }),
+            (NETWORKED, 0) if value == 0 => Some(Self::Networked),
             (ENDED, 0) => Some(Self::Ended { status: value }),
             (STAMP, _) => {
                 let moment = *Moment::ALL.get(usize::from(step))?;
@@ -97,7 +102,7 @@ mod tests {
         fn decode_undoes_encode(step: u16, value: i32, payload: bool) {
             let role = if payload { Role::Payload } else { Role::Init };
             let stamps = Moment::ALL.map(|moment| Record::Stamp { moment, at: value.cast_unsigned() });
-            for record in [Record::Failed { role, step, errno: value }, Record::Ended { status: value }].into_iter().chain(stamps) {
+            for record in [Record::Failed { role, step, errno: value }, Record::Networked, Record::Ended { status: value }].into_iter().chain(stamps) {
                 prop_assert_eq!(Record::decode(&record.encode()), Some(record));
             }
         }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::host::{CgroupVersion, Controller, GroupHome, Host, LEAF};
 use crate::policy::{Layer, Origin, Policy};
 
-use super::{HostOp, Slot, Step};
+use super::{HostOp, Step};
 
 /// The groups of one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +41,12 @@ impl Groups {
     pub(super) fn join_files(&self) -> Vec<PathBuf> {
         let Some(file) = self.joins_by else { return Vec::new() };
         self.unique().into_iter().map(|dir| dir.join(file)).collect()
+    }
+
+    /// Made after the clone, where the child joins by itself: it makes its network namespace meanwhile. A v2 group has
+    /// to be there before, for the child is born into it.
+    pub(super) fn after_the_clone(&self) -> bool {
+        self.version == Some(CgroupVersion::V1)
     }
 
     /// The group that the child is born into.
@@ -102,9 +108,8 @@ pub(super) fn groups(host: &Host, layers: &[Layer], name: &str) -> Groups {
 
 /// The supervisor's steps, in order: into a scope of systemd's, where there has to be one; itself out of the way
 /// before controllers are enabled (cgroups(7), "no internal processes"), controllers enabled before the group is
-/// made, the group before its limits, the limits before anything is in it. The files by which the child joins are
-/// opened into slots; for v2 it is born into the group, where there is clone3.
-pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups, slots: &[Slot]) -> Vec<Step<HostOp>> {
+/// made, the group before its limits, the limits before anything is in it.
+pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups) -> Vec<Step<HostOp>> {
     let mut steps = Vec::new();
     let mut push = |op, origin: &Origin| steps.push(Step { op, origin: origin.clone() });
     let homes: Vec<&GroupHome> =
@@ -160,9 +165,6 @@ pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups, slots: &[Slot
             limit(dir, "cpu.cfs_period_us", "100000".to_owned(), false, origin);
             limit(dir, "cpu.cfs_quota_us", quota.to_string(), false, origin);
         }
-    }
-    for (file, slot) in groups.join_files().into_iter().zip(slots) {
-        push(HostOp::OpenTasks { file, slot: *slot }, &Origin::Default);
     }
     steps
 }

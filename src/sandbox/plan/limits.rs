@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::policy::{Origin, Policy};
+use crate::sandbox::sys::process::Rlimit;
 
 use super::op::Op;
 
@@ -13,10 +14,10 @@ use super::op::Op;
 /// the exception: at the hard limit the kernel sends SIGKILL, which says nothing, so it lies a second above.)
 ///
 /// `tasks` is the limit on tasks, if there is to be one here.
-pub(super) fn lower(policy: &Policy, hard_limits: &BTreeMap<u32, u64>, tasks: Option<u64>) -> Vec<(Op, Origin)> {
+pub(super) fn lower(policy: &Policy, hard_limits: &BTreeMap<Rlimit, u64>, tasks: Option<u64>) -> Vec<(Op, Origin)> {
     let limits = &policy.limits;
     let mut ops = Vec::new();
-    let mut push = |resource: u32, value: u64, origin: &Origin| {
+    let mut push = |resource: Rlimit, value: u64, origin: &Origin| {
         let above = u64::from(resource == libc::RLIMIT_CPU);
         // Nobody may go above their own hard limit (the kernel asks for CAP_SYS_RESOURCE on the host).
         let most = hard_limits.get(&resource).copied().unwrap_or(u64::MAX);
@@ -50,7 +51,7 @@ pub(super) fn lower(policy: &Policy, hard_limits: &BTreeMap<u32, u64>, tasks: Op
 }
 
 /// Names for people, without the prefix.
-pub(super) const fn name(resource: u32) -> &'static str {
+pub(super) const fn name(resource: Rlimit) -> &'static str {
     match resource {
         libc::RLIMIT_CORE => "core",
         libc::RLIMIT_STACK => "stack",

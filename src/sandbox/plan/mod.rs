@@ -66,10 +66,8 @@ pub(crate) enum HostOp {
     MakeGroup { dir: PathBuf },
     /// Write to a cgroup file. An optional one may be missing.
     SetLimit { file: PathBuf, value: String, optional: bool },
-    /// Open the file of a group by which the child joins.
-    OpenTasks { file: PathBuf, slot: Slot },
     /// Make the user namespace that says which id a root caller's files are shown as.
-    MakeIdMap { start: Start, to_uid: u32, to_gid: u32 },
+    MakeIdMap { to_uid: u32, to_gid: u32 },
     /// A detached, id-mapped copy of the tree at `source`. A file system that cannot be id-mapped is an
     /// error, or with `plain_if_unsupported` is shown as it is.
     MapTree { source: Found, attrs: Attrs, slot: Slot, plain_if_unsupported: bool },
@@ -209,14 +207,8 @@ impl Plan {
         let exec = exec::block(policy, host, &view, command, &cwd, &own)?;
 
         let mut plan = Lowering::new(policy, host, map, own.clone());
-        let cgroup_steps = {
-            let mut slots = Vec::new();
-            for _ in groups.join_files() {
-                slots.push(plan.slot()?);
-            }
-            cgroup::lower(host, policy, &groups, &slots)
-        };
-        plan.enter(&cgroup_steps);
+        let mut cgroup_steps = cgroup::lower(host, policy, &groups);
+        plan.enter(&groups);
         if isolation == Isolation::Full {
             mounts::lower(&mut plan, &view)?;
             plan.surroundings();
@@ -226,23 +218,29 @@ impl Plan {
 
         let start = if host.clone3 { Start::Clone3 } else { Start::Clone };
         let into = groups.born_into().map(Path::to_owned);
-        let mut supervisor = cgroup_steps;
+        let mut supervisor = Vec::new();
+        if !groups.after_the_clone() {
+            supervisor.append(&mut cgroup_steps);
+        }
         if !plan.trees.is_empty() {
-            let op = HostOp::MakeIdMap { start, to_uid: map.uid, to_gid: map.gid };
+            let op = HostOp::MakeIdMap { to_uid: map.uid, to_gid: map.gid };
             supervisor.push(Step { op, origin: Origin::Default });
             supervisor.append(&mut plan.trees);
         }
-        let ops = match isolation {
-            Isolation::Full => {
-                let namespaces = mounts::namespaces(policy.net.value);
-                vec![HostOp::Clone { start, namespaces, into }, HostOp::WriteMaps { map }, HostOp::Release]
-            }
+        let by_itself = |op| Step { op, origin: Origin::Default };
+        let namespaces = match isolation {
+            Isolation::Full => mounts::NAMESPACES,
             Isolation::Landlock => {
-                let scratch = HostOp::MakeScratch { dir: own.dir.clone() };
-                vec![scratch, HostOp::Clone { start, namespaces: 0, into }, HostOp::Release]
+                supervisor.push(by_itself(HostOp::MakeScratch { dir: own.dir.clone() }));
+                0
             }
         };
-        supervisor.extend(ops.into_iter().map(|op| Step { op, origin: Origin::Default }));
+        supervisor.push(by_itself(HostOp::Clone { start, namespaces, into }));
+        supervisor.append(&mut cgroup_steps);
+        if isolation == Isolation::Full {
+            supervisor.push(by_itself(HostOp::WriteMaps { map }));
+        }
+        supervisor.push(by_itself(HostOp::Release));
         #[cfg(sabotage)]
         let sabotaged = sabotage::leave_out(&mut supervisor, &mut plan.init, &mut plan.payload);
         let compile = |filter: &seccomp::Filter| {
@@ -307,6 +305,11 @@ impl Plan {
     /// The program's path inside.
     pub(crate) fn program(&self) -> &std::ffi::OsStr {
         self.exec.path()
+    }
+
+    /// Whether init makes a network namespace.
+    pub(crate) fn has_own_network(&self) -> bool {
+        self.init.contains(&Op::UnshareNet)
     }
 
     /// Whether a layer is going to be applied.
@@ -498,7 +501,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// From the clone to the ids.
-    fn enter(&mut self, cgroup_steps: &[Step<HostOp>]) {
+    fn enter(&mut self, groups: &cgroup::Groups) {
         let default = Origin::Default;
         // First: nothing may interrupt the set-up, and the end of the payload must not be missed.
         self.init(Op::HoldSignals, &default);
@@ -510,15 +513,22 @@ impl<'a> Lowering<'a> {
             // the tie alone tells of the supervisor's end.
             self.init(Op::DieWithParent, &default);
         }
-        // Before the first process or page of its own, so that all of them are counted.
-        for step in cgroup_steps {
-            if let HostOp::OpenTasks { slot, .. } = step.op {
-                self.init(Op::JoinCgroup { tasks: slot }, &default);
-            }
+        if self.full() && self.policy.net.value != Net::Host {
+            // Before the gate: it takes long, and the supervisor makes the groups meanwhile.
+            let origin = self.policy.net.origin.clone();
+            self.init(Op::UnshareNet, &origin);
+            // At once: a supervisor that counts them looks at it before it opens the gate.
+            self.init(Op::TellNetwork, &origin);
         }
-        // The supervisor writes the id maps meanwhile: before them this process has no ids to change
-        // to, and files that it makes would belong to nobody.
+        // The supervisor makes the groups (v1) and writes the id maps: before them this process has no ids to
+        // change to, and files that it makes would belong to nobody.
         self.init(Op::Await { gate: Slot::TIE }, &default);
+        // Before the ids, while the group's files are still this process's to write; and before anything that the
+        // program could have a part in, so that all of it is counted.
+        for file in groups.join_files() {
+            let file = self.path(&file);
+            self.init(Op::JoinCgroup { file }, &default);
+        }
         if !self.full() {
             // No ids to change to, and no root to build.
             self.init(Op::Stamp { moment: Moment::Entered }, &default);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::host::{Kind, Known};
-use crate::policy::{Access, Net, Origin, Proc};
+use crate::policy::{Access, Origin, Proc};
 use crate::sandbox::sys::mount::Attrs;
 
 use super::op::{Op, Slot};
@@ -263,16 +263,8 @@ fn bind_attrs(access: Access) -> Attrs {
     attrs
 }
 
-/// The namespaces of a clone. The cgroup namespace comes later, when the child is in its group.
-pub(super) const fn namespaces(net: Net) -> u64 {
-    let own = libc::CLONE_NEWUSER
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | match net {
-            Net::None | Net::Loopback => libc::CLONE_NEWNET,
-            Net::Host => 0,
-        };
-    own.cast_unsigned() as u64
-}
+/// The namespaces of the clone. Init makes two itself: that of the network, which takes the kernel longest, while
+/// the supervisor has other work; and that of the cgroup when it is in its group.
+pub(super) const NAMESPACES: u64 =
+    (libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS)
+        .cast_unsigned() as u64;

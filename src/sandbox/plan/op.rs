@@ -7,6 +7,7 @@
 
 use crate::sandbox::sys::confine::Handled;
 use crate::sandbox::sys::mount::Attrs;
+use crate::sandbox::sys::process::Rlimit;
 
 /// A NUL-ended string in the plan's arena; the length counts the NUL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl Slot {
     pub(crate) const GATE_OPEN: Self = Self(11);
     /// Readable when a child of init has ended; made before the payload, so that no end is missed.
     pub(crate) const CHILDREN: Self = Self(12);
-    /// The first slot for descriptors that only some runs have: cgroup files, id-mapped trees.
+    /// The first slot for descriptors that only some runs have: id-mapped trees.
     pub(crate) const FIRST_EXTRA: u8 = 13;
 }
 
@@ -84,14 +85,18 @@ pub(crate) enum Op {
     CloseOthers,
     /// PR_SET_PDEATHSIG.
     DieWithParent,
-    /// Join a cgroup by writing to its inherited `tasks` file (v1: free of the wait for an RCU grace period
-    /// that a write of a foreign pid to `cgroup.procs` brings) or `cgroup.procs` (v2 without clone3).
-    JoinCgroup {
-        tasks: Slot,
-    },
+    /// A network namespace of its own, Linux 2.6.24.
+    UnshareNet,
+    /// Tell the supervisor that it is there.
+    TellNetwork,
     /// Wait for one byte.
     Await {
         gate: Slot,
+    },
+    /// Join a cgroup by writing to its `tasks` file (v1: free of the wait for an RCU grace period that a write of
+    /// a foreign pid to `cgroup.procs` brings) or `cgroup.procs` (v2 without clone3).
+    JoinCgroup {
+        file: Text,
     },
     /// See the own group as the root of the hierarchy.
     UnshareCgroup,
@@ -217,7 +222,7 @@ pub(crate) enum Op {
     },
     LandlockRestrict,
     Rlimit {
-        resource: u32,
+        resource: Rlimit,
         soft: u64,
         hard: u64,
     },
@@ -246,7 +251,7 @@ pub(crate) enum Op {
     },
     /// Demand that this limit reads back.
     ExpectRlimit {
-        resource: u32,
+        resource: Rlimit,
         value: u64,
     },
     /// Demand these effective ids.
@@ -288,7 +293,8 @@ impl Op {
     pub(crate) const fn needs_capability(&self) -> bool {
         matches!(
             self,
-            Self::UnshareCgroup
+            Self::UnshareNet
+                | Self::UnshareCgroup
                 | Self::DropGroups
                 | Self::SetGid { .. }
                 | Self::SetUid { .. }

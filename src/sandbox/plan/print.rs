@@ -63,7 +63,7 @@ impl Plan {
         }
     }
 
-    fn str(&self, text: Text) -> String {
+    pub(super) fn str(&self, text: Text) -> String {
         let start = text.offset as usize;
         let end = start.saturating_add(text.len as usize).saturating_sub(1);
         String::from_utf8_lossy(self.arena.get(start..end).unwrap_or_default()).into_owned()
@@ -74,8 +74,10 @@ impl Plan {
             Op::HoldSignals => "hold all signals back".to_owned(),
             Op::CloseOthers => "close all that has no slot".to_owned(),
             Op::DieWithParent => "die with the supervisor's thread".to_owned(),
-            Op::JoinCgroup { tasks } => format!("join cgroup by {}", slot(tasks)),
+            Op::UnshareNet => "unshare network namespace".to_owned(),
+            Op::TellNetwork => "tell that it is there".to_owned(),
             Op::Await { gate } => format!("wait at gate {}", slot(gate)),
+            Op::JoinCgroup { file } => format!("join cgroup by {}", self.str(file)),
             Op::UnshareCgroup => "unshare cgroup namespace".to_owned(),
             Op::DropGroups => "drop supplementary groups".to_owned(),
             Op::SetGid { gid } => format!("gid {gid}"),
@@ -171,8 +173,7 @@ fn host_op(op: &HostOp) -> String {
         HostOp::SetLimit { file, value, optional } => {
             format!("write {value} to {}{}", file.display(), if *optional { " if it is there" } else { "" })
         }
-        HostOp::OpenTasks { file, slot: place } => format!("open {} as {}", file.display(), slot(*place)),
-        HostOp::MakeIdMap { to_uid, to_gid, .. } => format!("make id map 0 -> uid {to_uid} gid {to_gid}"),
+        HostOp::MakeIdMap { to_uid, to_gid } => format!("make id map 0 -> uid {to_uid} gid {to_gid}"),
         HostOp::MapTree { source, attrs, slot: place, plain_if_unsupported } => format!(
             "clone id-mapped tree {} ({}) as {}{}",
             source.path.display(),
@@ -186,7 +187,6 @@ fn host_op(op: &HostOp) -> String {
                 (libc::CLONE_NEWUSER, "user"),
                 (libc::CLONE_NEWNS, "mount"),
                 (libc::CLONE_NEWPID, "pid"),
-                (libc::CLONE_NEWNET, "net"),
                 (libc::CLONE_NEWIPC, "ipc"),
                 (libc::CLONE_NEWUTS, "uts"),
             ]

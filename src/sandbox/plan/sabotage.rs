@@ -12,11 +12,10 @@ use crate::sandbox::sys::mount::Attrs;
 use super::op::{Op, Slot};
 use super::{HostOp, Step, limits};
 
-const NAMESPACES: [(&str, i32); 6] = [
+const NAMESPACES: [(&str, i32); 5] = [
     ("Clone:user", libc::CLONE_NEWUSER),
     ("Clone:mount", libc::CLONE_NEWNS),
     ("Clone:pid", libc::CLONE_NEWPID),
-    ("Clone:net", libc::CLONE_NEWNET),
     ("Clone:ipc", libc::CLONE_NEWIPC),
     ("Clone:uts", libc::CLONE_NEWUTS),
 ];
@@ -45,7 +44,6 @@ pub(super) fn leave_out(
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             !either("SetLimit", name.split('.').next().unwrap_or_default())
         }
-        HostOp::OpenTasks { .. } => !named("JoinCgroup"),
         HostOp::Clone { .. }
         | HostOp::MakeGroup { .. }
         | HostOp::MakeScratch { .. }
@@ -100,7 +98,7 @@ pub(super) fn leave_out(
         if named("Ids") {
             match &mut step.op {
                 HostOp::WriteMaps { map } => (map.uid, map.gid) = (0, 0),
-                HostOp::MakeIdMap { to_uid, to_gid, .. } => (*to_uid, *to_gid) = (0, 0),
+                HostOp::MakeIdMap { to_uid, to_gid } => (*to_uid, *to_gid) = (0, 0),
                 _ => {}
             }
         }

@@ -69,7 +69,11 @@ impl Trial {
     /// There is no id to give, or the filter of the policy cannot be compiled.
     pub(crate) fn new(thing: Thing, policy: &Policy, host: &Host) -> Result<Self, Error> {
         // Each thing is tried as full isolation has it; a run without namespaces needs fewer of them.
-        let policy = &Policy { isolation: Located::new(Isolation::Full, Origin::Default), ..policy.clone() };
+        let mut policy = Policy { isolation: Located::new(Isolation::Full, Origin::Default), ..policy.clone() };
+        if matches!(thing, Thing::Net | Thing::Loopback) {
+            policy.net = Located::new(Net::Loopback, Origin::Default);
+        }
+        let policy = &policy;
         let own = namespaces(thing);
         let map =
             if own != 0 && thing != Thing::User { Some(ids::IdMap::new(host, std::process::id())?) } else { None };
@@ -77,11 +81,14 @@ impl Trial {
         let mut steps = Lowering::new(policy, host, map.unwrap_or(unmapped), OwnPlaces::on_our_root());
         match map {
             Some(_) => {
-                steps.enter(&[]);
-                if thing != Thing::Cgroup {
-                    // It has a trial of its own.
-                    steps.init.retain(|step| step.op != Op::UnshareCgroup);
-                }
+                steps.enter(&Groups::default());
+                // Each has a trial of its own.
+                let (net, cgroup) = (matches!(thing, Thing::Net | Thing::Loopback), thing == Thing::Cgroup);
+                steps.init.retain(|step| {
+                    step.op != Op::TellNetwork
+                        && (net || step.op != Op::UnshareNet)
+                        && (cgroup || step.op != Op::UnshareCgroup)
+                });
             }
             None => {
                 for op in [Op::HoldSignals, Op::CloseOthers, Op::DieWithParent] {
@@ -201,8 +208,7 @@ pub(crate) fn groups(
         return Err(Error::new(ErrorKind::Unsupported, reason));
     }
     let groups = cgroup::groups(host, &[layer], name);
-    let slots: Vec<Slot> = (Slot::FIRST_EXTRA..).map(Slot).take(groups.join_files().len()).collect();
-    let steps = cgroup::lower(host, policy, &groups, &slots);
+    let steps = cgroup::lower(host, policy, &groups);
     Ok((groups, steps))
 }
 
@@ -215,11 +221,10 @@ pub(crate) fn home(layer: Layer, host: &Host) -> Option<&GroupHome> {
 const fn namespaces(thing: Thing) -> u64 {
     let beside = match thing {
         Thing::Clone | Thing::Rlimits | Thing::Landlock | Thing::Seccomp | Thing::Listener => return 0,
-        Thing::User | Thing::Ids | Thing::Caps | Thing::Cgroup => 0,
+        Thing::User | Thing::Ids | Thing::Caps | Thing::Cgroup | Thing::Net | Thing::Loopback => 0,
         Thing::Mount | Thing::Tmpfs | Thing::Bind | Thing::Overlay | Thing::Pivot | Thing::Pty => libc::CLONE_NEWNS,
         Thing::Pid => libc::CLONE_NEWPID,
         Thing::Proc => libc::CLONE_NEWNS | libc::CLONE_NEWPID,
-        Thing::Net | Thing::Loopback => libc::CLONE_NEWNET,
         Thing::Ipc => libc::CLONE_NEWIPC,
         Thing::Uts => libc::CLONE_NEWUTS,
     };

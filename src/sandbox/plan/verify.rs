@@ -5,6 +5,8 @@
 //! Not for: whether the plan is what the policy meant (golden plans and claim tests do that).
 //! Runs in: the supervisor.
 
+use std::path::Path;
+
 use crate::policy::Isolation;
 
 use super::op::{Op, Text};
@@ -15,6 +17,7 @@ impl Plan {
     /// The invariant that does not hold, in words.
     pub(super) fn verify(&self) -> Result<(), &'static str> {
         supervisor(self.supervisor.iter().map(|step| &step.op))?;
+        self.joins_its_own_groups()?;
         init(&self.init)?;
         match self.isolation {
             Isolation::Full => init_of_its_own_namespaces(&self.init)?,
@@ -30,6 +33,20 @@ impl Plan {
         let filtered = self.payload.iter().any(|op| matches!(op, Op::SetFilter { .. }));
         let filters = [&self.init_filter, &self.payload_filter];
         holds(!filtered || filters.iter().all(|filter| !filter.is_empty()), "a filter is empty")
+    }
+}
+
+impl Plan {
+    fn joins_its_own_groups(&self) -> Result<(), &'static str> {
+        let own = |dir: &Path| {
+            self.supervisor.iter().any(|step| matches!(&step.op, HostOp::MakeGroup { dir: made } if made == dir))
+        };
+        let joins = self.init.iter().filter_map(|op| if let Op::JoinCgroup { file } = op { Some(*file) } else { None });
+        for file in joins {
+            let file = self.str(file);
+            holds(Path::new(&file).parent().is_some_and(own), "the child would join a group that is not the run's")?;
+        }
+        Ok(())
     }
 }
 
@@ -59,16 +76,15 @@ fn supervisor<'a>(ops: impl Iterator<Item = &'a HostOp>) -> Result<(), &'static 
             HostOp::JoinScope { .. } | HostOp::MoveSelf { .. } => {
                 holds(groups.is_empty(), "the supervisor moves after the group was made")?
             }
-            HostOp::MakeGroup { dir } => groups.push(dir),
+            HostOp::MakeGroup { dir } => {
+                holds(stage < 3, "a group is made when the child should be in it")?;
+                groups.push(dir);
+            }
             HostOp::SetLimit { file, .. } => {
                 let own = file.parent().is_some_and(|dir| groups.iter().any(|group| *group == dir));
                 let enables = file.ends_with("cgroup.subtree_control");
                 holds(own || enables, "a limit is written outside the run's group")?;
-                holds(stage == 0, "a limit is set when the child may be running")?;
-            }
-            HostOp::OpenTasks { file, .. } => {
-                let own = file.parent().is_some_and(|dir| groups.iter().any(|group| *group == dir));
-                holds(own, "the child would join a group that is not the run's")?;
+                holds(stage < 3, "a limit is set when the child may be running")?;
             }
             HostOp::MakeIdMap { .. } | HostOp::MapTree { .. } => {
                 holds(stage == 0, "a tree is made after the clone that has to inherit it")?;
@@ -99,13 +115,13 @@ fn init(ops: &[Op]) -> Result<(), &'static str> {
     holds(matches!(ops.first(), Some(Op::HoldSignals)), "init does not begin by holding signals back")?;
     let released = once(ops, |op| matches!(op, Op::Await { .. }), "init has not one gate")?;
     let joined = last(ops, |op| matches!(op, Op::JoinCgroup { .. }));
-    holds(joined.is_none_or(|at| at < released), "init joins its group after the gate")?;
     let caps = once(ops, |op| matches!(op, Op::DropCaps), "capabilities are not dropped once")?;
     holds(last(ops, Op::needs_capability).is_none_or(|at| at < caps), "a step needs a capability that is gone")?;
     let no_new_privs = once(ops, |op| matches!(op, Op::NoNewPrivs), "no_new_privs is not set once")?;
     let undumpable = once(ops, |op| matches!(op, Op::Undumpable), "init does not become undumpable once")?;
     let spawn = once(ops, |op| matches!(op, Op::SpawnPayload), "the payload is not cloned once")?;
     holds(caps < no_new_privs && no_new_privs < spawn, "the payload is cloned with privileges")?;
+    holds(joined.is_none_or(|at| released < at && at < spawn), "init joins before there is a group, or too late")?;
     holds(undumpable < spawn, "init is dumpable when the payload is there")?;
     let open = once(ops, |op| matches!(op, Op::Open { .. }), "the payload's gate is not opened once")?;
     let own = |op: &Op| matches!(op, Op::SetFilter { .. } | Op::KeepOnly { .. });
@@ -121,6 +137,13 @@ fn init_of_its_own_namespaces(ops: &[Op]) -> Result<(), &'static str> {
     let uid = once(ops, |op| matches!(op, Op::SetUid { .. }), "init does not set its uid once")?;
     let gid = once(ops, |op| matches!(op, Op::SetGid { .. }), "init does not set its gid once")?;
     holds(released < gid && gid < uid, "ids are set before the maps are there, or the uid before the gid")?;
+    let network = ops.iter().position(|op| matches!(op, Op::UnshareNet));
+    let told = ops.iter().position(|op| matches!(op, Op::TellNetwork));
+    holds(network.map(|at| at + 1) == told, "nobody hears of the network namespace when it is there")?;
+    holds(told.is_none_or(|at| at < released), "the supervisor waits for a namespace that init makes after the gate")?;
+    let seen = once(ops, |op| matches!(op, Op::UnshareCgroup), "the cgroup namespace is not unshared once")?;
+    let joined = last(ops, |op| matches!(op, Op::JoinCgroup { .. }));
+    holds(joined.is_none_or(|at| at < seen) && seen < gid, "init sees another group than its own as the root")?;
     let tie = last(ops, |op| matches!(op, Op::DieWithParent)).ok_or("init has no parent-death signal")?;
     holds(tie > uid, "the parent-death signal is lost with the change of ids")?;
     let private = once(ops, |op| matches!(op, Op::MakePrivate), "mounts are not made private once")?;
@@ -202,10 +225,12 @@ fn texts(op: Op) -> Vec<Text> {
         | Op::ExpectDenied { path } => vec![path],
         Op::Attach { dest, .. } => vec![dest],
         Op::Hostname { name } => vec![name],
+        Op::JoinCgroup { file } => vec![file],
         Op::HoldSignals
         | Op::CloseOthers
         | Op::DieWithParent
-        | Op::JoinCgroup { .. }
+        | Op::UnshareNet
+        | Op::TellNetwork
         | Op::Await { .. }
         | Op::UnshareCgroup
         | Op::DropGroups

@@ -20,7 +20,6 @@ use crate::error::{Error, ErrorKind, describe};
 use crate::host::{CgroupVersion, Controller, text};
 use crate::sandbox::plan::HostOp;
 use crate::sandbox::plan::cgroup::Groups;
-use crate::sandbox::plan::op::Slot;
 use crate::sandbox::sys::process;
 
 use super::scratch::lock;
@@ -52,8 +51,8 @@ impl Guard {
         Self { groups, made: Vec::new(), lock: None, watch: None }
     }
 
-    /// One of the steps that have to do with groups. A descriptor that the child joins by goes into its slot.
-    pub(super) fn carry_out(&mut self, op: &HostOp) -> Result<Option<(Slot, OwnedFd)>, Error> {
+    /// One of the steps that have to do with groups.
+    pub(super) fn carry_out(&mut self, op: &HostOp) -> Result<(), Error> {
         match op {
             HostOp::JoinScope { scope } => scope.join()?,
             HostOp::MoveSelf { dir } => move_self(dir)?,
@@ -63,10 +62,6 @@ impl Guard {
                 Err(error) => return Err(refused("write", file, &error)),
                 Ok(()) => {}
             },
-            HostOp::OpenTasks { file, slot } => {
-                let tasks = fs::OpenOptions::new().write(true).open(file);
-                return Ok(Some((*slot, tasks.map_err(|error| refused("open", file, &error))?.into())));
-            }
             HostOp::MakeScratch { .. }
             | HostOp::MakeIdMap { .. }
             | HostOp::MapTree { .. }
@@ -74,17 +69,18 @@ impl Guard {
             | HostOp::WriteMaps { .. }
             | HostOp::Release => return Err(Error::new(ErrorKind::Internal, "a step that is no group's")),
         }
-        Ok(None)
+        Ok(())
     }
 
     /// mkdir(2).
     fn make(&mut self, dir: &Path) -> Result<(), Error> {
         fs::create_dir(dir).map_err(|error| refused("make cgroup", dir, &error))?;
         self.made.push(dir.to_owned());
+        // Whatever the caller's umask is: one that takes its own right to read would keep it from the lock, and the
+        // child, which has no capabilities here, from its `tasks`.
+        fs::set_permissions(dir, Permissions::from_mode(0o755)).map_err(|error| refused("change", dir, &error))?;
         if self.lock.is_none() {
-            // Whatever the caller's umask is: one that takes its own right to read would keep it from the lock.
-            let opened = fs::set_permissions(dir, Permissions::from_mode(0o755)).and_then(|()| lock(dir));
-            self.lock = Some(opened.map_err(|error| refused("lock", dir, &error))?);
+            self.lock = Some(lock(dir).map_err(|error| refused("lock", dir, &error))?);
         }
         Ok(())
     }

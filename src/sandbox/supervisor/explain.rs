@@ -53,6 +53,7 @@ pub(super) fn step(plan: &Plan, role: Role, step: u16, errno: i32, program: &str
              (switch_root, pivot_root)"
                 .to_owned(),
         ),
+        (Some(Op::UnshareNet | Op::UnshareCgroup), libc::ENOSPC | libc::EINVAL) => clone(Errno(errno)),
         (Some(op), libc::EPERM | libc::EACCES) if op.needs_capability() => unsupported(
             "namespaces cannot be enforced here",
             format!(

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::unistd::{Gid, Uid, fchown, pipe2, read, write};
 
 use crate::error::{Error, ErrorKind, describe_errno};
@@ -21,10 +22,11 @@ use crate::sandbox::plan::ids::IdMap;
 use crate::sandbox::plan::op::{SLOTS, Slot};
 use crate::sandbox::plan::{HostOp, Plan};
 use crate::sandbox::sys::mount::{self, Attrs};
-use crate::sandbox::sys::process::{self, Process, Start};
+use crate::sandbox::sys::process::{self, Beside, Process, Start};
 use crate::sandbox::sys::{Errno, ZStr, fd};
 
 use super::scratch::Scratch;
+use super::teardown::Network;
 use super::{cgroup, explain};
 
 /// Our ends of the pipes.
@@ -53,15 +55,17 @@ pub(super) struct Unmapped {
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) process: Process,
+    /// Where network namespaces are counted.
+    pub(super) network: Option<Network>,
     pub(super) ends: Ends,
     pub(super) unmapped: Vec<Unmapped>,
     pub(super) scratch: Option<Scratch>,
-    /// How long the cgroup's steps took.
+    /// How long the cgroup's steps took, and the clone.
     pub(super) cgroup: Duration,
-    /// The two moments that only the steps see; the second also on the child's clock.
-    pub(super) before_clone: Instant,
-    pub(super) after_clone: Instant,
-    pub(super) cloned_us: u32,
+    pub(super) clone: Duration,
+    /// When the child was let go, also on its own clock.
+    pub(super) released: Instant,
+    pub(super) released_us: u32,
 }
 
 /// The child's descriptors: kept open here until it has its copies.
@@ -134,29 +138,21 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     }
     let ends = Ends { setup, status, tie, stdin, stdout, stderr };
 
-    let mut id_map: Option<(OwnedFd, Process)> = None;
+    let mut id_map: Option<(OwnedFd, Beside)> = None;
     let mut process: Option<Process> = None;
     let mut unmapped = Vec::new();
     let mut scratch = None;
     let before = Instant::now();
-    let (mut before_clone, mut after_clone, mut cloned_us) = (before, before, 0);
-    let mut cgroup = None;
+    let (mut before_clone, mut after_clone, mut released, mut released_us) = (before, before, before, 0);
+    let (mut cgroup, mut network) = (Duration::ZERO, None);
     for step in &plan.supervisor {
-        if cgroup.is_none() && matches!(step.op, HostOp::MakeIdMap { .. } | HostOp::Clone { .. }) {
-            guard.watch()?;
-            cgroup = Some(before.elapsed());
-        }
         match &step.op {
-            HostOp::JoinScope { .. }
-            | HostOp::MoveSelf { .. }
-            | HostOp::MakeGroup { .. }
-            | HostOp::SetLimit { .. }
-            | HostOp::OpenTasks { .. } => {
-                if let Some((slot, tasks)) = guard.carry_out(&step.op)? {
-                    inherited.give(slot, above_stdio(tasks)?)?;
-                }
+            HostOp::JoinScope { .. } | HostOp::MoveSelf { .. } | HostOp::MakeGroup { .. } | HostOp::SetLimit { .. } => {
+                let began = Instant::now();
+                guard.carry_out(&step.op)?;
+                cgroup += began.elapsed();
             }
-            HostOp::MakeIdMap { start, to_uid, to_gid } => id_map = Some(make_id_map(*start, *to_uid, *to_gid)?),
+            HostOp::MakeIdMap { to_uid, to_gid } => id_map = Some(make_id_map(*to_uid, *to_gid)?),
             HostOp::MapTree { source, attrs, slot, plain_if_unsupported } => {
                 let Some((userns, _)) = &id_map else {
                     return Err(Error::new(ErrorKind::Internal, "a tree is mapped before the map is made"));
@@ -173,7 +169,6 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 before_clone = Instant::now();
                 process = Some(clone(plan, *start, *namespaces, into.as_deref(), &inherited)?);
                 after_clone = Instant::now();
-                cloned_us = process::clock_us().map_err(|errno| failed("read the clock", errno))?;
                 // The child has its copies; what it alone must hold we must not.
                 inherited.owned.clear();
             }
@@ -188,6 +183,17 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 }
             }
             HostOp::Release => {
+                // Before anything can be killed for memory.
+                let began = Instant::now();
+                guard.watch()?;
+                released = Instant::now();
+                cgroup += released - began;
+                if plan.has_own_network() && Network::is_counted() {
+                    // While init waits: later it may have come and gone before this process has its turn.
+                    wait_for_word(&ends.setup, &process)?;
+                    network = process.as_ref().and_then(|process| Network::of(process.pid));
+                }
+                released_us = process::clock_us().map_err(|errno| failed("read the clock", errno))?;
                 write(&ends.tie, b"!").map_err(|errno| failed("release the child", Errno(errno as i32)))?;
             }
         }
@@ -195,8 +201,8 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
     let Some(process) = process else {
         return Err(Error::new(ErrorKind::Internal, "the plan clones nobody"));
     };
-    let cgroup = cgroup.unwrap_or_default();
-    Ok(Started { process, ends, unmapped, scratch, cgroup, before_clone, after_clone, cloned_us })
+    let clone = after_clone - before_clone;
+    Ok(Started { process, network, ends, unmapped, scratch, cgroup, clone, released, released_us })
 }
 
 fn clone(
@@ -219,12 +225,10 @@ fn clone(
 /// map. A process lives in it only until we have a descriptor of it.
 ///
 /// The process has been killed when this returns. Whoever drops it waits for it: later, for it takes its time.
-pub(super) fn make_id_map(start: Start, uid: u32, gid: u32) -> Result<(OwnedFd, Process), Error> {
+pub(super) fn make_id_map(uid: u32, gid: u32) -> Result<(OwnedFd, Beside), Error> {
     let (wait, release) = pipe()?;
-    let wait_raw = wait.as_raw_fd();
-    let namespace = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
-    let holder = process::spawn(start, namespace, None, || child::hold(wait_raw)).map_err(explain::clone)?;
-    let proc = format!("/proc/{}", holder.pid);
+    let holder = process::spawn_beside(libc::CLONE_NEWUSER, child::hold, wait.as_raw_fd()).map_err(explain::clone)?;
+    let proc = format!("/proc/{}", holder.process.pid);
     let map = |file: &str, id: u32| {
         let path = format!("{proc}/{file}");
         cgroup::write(Path::new(&path), &format!("0 {id} 1")).map_err(|error| explain::map(file, &error))
@@ -234,7 +238,7 @@ pub(super) fn make_id_map(start: Start, uid: u32, gid: u32) -> Result<(OwnedFd, 
         .and_then(|()| fs::File::open(format!("{proc}/ns/user")).map_err(|error| explain::map("ns/user", &error)));
     drop((release, wait));
     // Not left to the pipe: another thread's clone may hold a copy of our end for a moment yet.
-    holder.signal(libc::SIGKILL).map_err(|errno| failed("end the holder of a user namespace", errno))?;
+    holder.process.signal(libc::SIGKILL).map_err(|errno| failed("end the holder of a user namespace", errno))?;
     Ok((opened?.into(), holder))
 }
 
@@ -294,6 +298,20 @@ pub(super) fn write_maps(process: &Process, map: IdMap) -> Result<(), Error> {
     }
     write("uid_map", &format!("{inside} {} 1", map.uid))?;
     write("gid_map", &format!("{inside} {} 1", map.gid))
+}
+
+/// Waits for init's first record, whatever it says, or for its end.
+fn wait_for_word(setup: &OwnedFd, process: &Option<Process>) -> Result<(), Error> {
+    let fds = [Some(setup), process.as_ref().map(|process| &process.pidfd)];
+    let mut fds: Vec<PollFd<'_>> =
+        fds.into_iter().flatten().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+    loop {
+        match ppoll(&mut fds, None, None) {
+            Ok(_) => return Ok(()),
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(failed("wait for the child", Errno(errno as i32))),
+        }
+    }
 }
 
 fn give_streams(ends: &Ends, map: IdMap) -> Result<(), Error> {

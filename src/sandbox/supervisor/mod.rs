@@ -33,7 +33,7 @@ use nix::sys::time::{TimeSpec, TimeValLike as _};
 use nix::unistd::{dup, read, write};
 
 use crate::error::{Error, ErrorKind, describe_errno};
-use crate::policy::{Isolation, Layer, Net, OnOverflow, Policy};
+use crate::policy::{Isolation, Layer, OnOverflow, Policy};
 use crate::report::{Report, Setup, rfc3339};
 use crate::sandbox::child::record::{self, Record};
 use crate::sandbox::plan::op::Moment;
@@ -182,9 +182,9 @@ pub(super) fn launch(
         OutputMode::Inherit => Some((sink(dup(io::stdout()))?, sink(dup(io::stderr()))?)),
     };
     let mut guard = cgroup::Guard::new(plan.groups.clone());
-    let gate::Started { process, ends, unmapped, scratch, cgroup, before_clone, after_clone, cloned_us } =
+    let gate::Started { process, network, ends, unmapped, scratch, cgroup, clone, released, released_us } =
         gate::start(&plan, &mut guard)?;
-    let cgroup_us = micros(sweep + cgroup);
+    let (cgroup_us, clone_us) = (micros(sweep + cgroup), micros(clone));
     let keep = policy.output.keep.value.0;
     let (stdout, stderr) = match sinks {
         None => (Output::keep(ends.stdout, keep), Output::keep(ends.stderr, keep)),
@@ -196,13 +196,13 @@ pub(super) fn launch(
         setup: Setup {
             plan_us,
             cgroup_us,
-            prepare_us: micros(before_clone - started).saturating_sub(plan_us + cgroup_us),
-            clone_us: micros(after_clone - before_clone),
+            prepare_us: micros(released - started).saturating_sub(plan_us + cgroup_us + clone_us),
+            clone_us,
             ..Setup::default()
         },
-        last_stamp: cloned_us,
+        last_stamp: released_us,
         unmapped,
-        _network: has_own_network(policy).then(|| Network::of(process.pid)),
+        _network: network,
         process: Some(process),
         guard,
         scratch,
@@ -215,7 +215,7 @@ pub(super) fn launch(
         signals,
         buffer: Buffer::default(),
         samples: (!counts).then(Samples::default),
-        next_sample: after_clone,
+        next_sample: released,
         next_cpu_check: None,
         oom_seen: None,
         failure: None,
@@ -238,16 +238,12 @@ pub(super) fn launch(
     };
     if let Some(limit) = running.policy.limits.cpu_time.value {
         // Nothing is used up yet.
-        running.next_cpu_check = Some(after_clone + running.soonest(limit.0 * 1000));
+        running.next_cpu_check = Some(released + running.soonest(limit.0 * 1000));
     }
     while running.setup_pipe.is_some() && running.ended.is_none() {
         running.turn()?;
     }
     Ok(running)
-}
-
-fn has_own_network(policy: &Policy) -> bool {
-    policy.isolation.value == Isolation::Full && policy.net.value != Net::Host
 }
 
 /// A stream of the caller's to pass output on to. One that is closed takes nothing, as without us.
@@ -512,8 +508,9 @@ impl Running {
         let Some(pipe) = &self.setup_pipe else { return Ok(()) };
         let failed = match gate::news(pipe)? {
             News::None => return Ok(()),
-            // A moment that this plan does not have, as that of a root without namespaces.
-            News::Record(Record::Stamp { at: 0, .. }) => return self.read_setup(),
+            // A moment that this plan does not have, as that of a root without namespaces; and word of the network
+            // namespace, for which only those wait who count them.
+            News::Record(Record::Stamp { at: 0, .. } | Record::Networked) => return self.read_setup(),
             News::Record(Record::Stamp { moment, at }) => {
                 let passed = Some(u64::from(at.wrapping_sub(self.last_stamp)));
                 self.last_stamp = at;

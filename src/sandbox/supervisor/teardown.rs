@@ -12,7 +12,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -42,17 +42,22 @@ fn waiting() -> MutexGuard<'static, Vec<OwnedFd>> {
 pub(super) struct Network(Option<OwnedFd>);
 
 impl Network {
-    /// Of the run whose init is `pid`. The first run of a process is not looked after: the command makes no
-    /// second, and need not pay for it.
-    pub(super) fn of(pid: i32) -> Self {
+    /// Whether this run's is. The first run of a process is not looked after: the command makes no second, and need
+    /// not pay for it.
+    pub(super) fn is_counted() -> bool {
         static SEVERAL: AtomicBool = AtomicBool::new(false);
-        if !SEVERAL.swap(true, Ordering::Relaxed) {
-            return Self(None);
-        }
-        let path = format!("/proc/{pid}/net/stat");
+        SEVERAL.swap(true, Ordering::Relaxed)
+    }
+
+    /// Of the process `pid`, if it is not this process's own: one that failed to make another has that.
+    pub(super) fn of(pid: i32) -> Option<Self> {
+        let namespace = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/net")).ok().map(|found| found.ino());
+        let (its, ours) = (namespace(&pid.to_string())?, namespace("self")?);
         let options = libc::O_PATH | libc::O_DIRECTORY;
         // It has already ended, or /proc is not what it should be: then this one is not counted.
-        Self(fs::OpenOptions::new().read(true).custom_flags(options).open(path).ok().map(Into::into))
+        let stat =
+            fs::OpenOptions::new().read(true).custom_flags(options).open(format!("/proc/{pid}/net/stat")).ok()?;
+        (its != ours).then(|| Self(Some(stat.into())))
     }
 }
 
@@ -95,8 +100,8 @@ mod tests {
         let mut line = [0];
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        drop(Network::of(std::process::id().cast_signed()));
-        let network = Network::of(pid).0.take().unwrap();
+        assert!(Network::of(std::process::id().cast_signed()).is_none(), "our own is none to wait for");
+        let network = Network::of(pid).unwrap().0.take().unwrap();
 
         assert!(!is_gone(&network));
         drop(child.stdin.take());

@@ -23,7 +23,7 @@ use crate::sandbox::plan::trial::Trial;
 use crate::sandbox::plan::{self, ids};
 use crate::sandbox::sys::Errno;
 use crate::sandbox::sys::mount::Attrs;
-use crate::sandbox::sys::process::{self, Start};
+use crate::sandbox::sys::process;
 
 use super::{cgroup, gate, name_run};
 
@@ -86,7 +86,7 @@ pub(crate) fn attempt(trial: &Trial) -> Result<(), Refused> {
         Some(Answer::Failed(Record::Failed { step, errno, .. })) => {
             Err(Refused { at: At::Step, what: trial.words(step), errno: Some(errno) })
         }
-        Some(Answer::Failed(Record::Ended { .. } | Record::Stamp { .. })) | None => Err(Refused {
+        Some(Answer::Failed(Record::Ended { .. } | Record::Stamp { .. } | Record::Networked)) | None => Err(Refused {
             at: At::Gone,
             what: "the child ended without a word".to_owned(),
             errno: released.err().map(|errno| errno as i32),
@@ -143,7 +143,6 @@ pub(crate) fn own_tree(dir: &Path, host: &Host, mapped: bool) -> Result<(), Erro
         Error::new(ErrorKind::Setup, format!("cannot look at {}: {}", dir.display(), describe(&error)))
     })?;
     let map = ids::IdMap::new(host, std::process::id())?;
-    let start = if host.clone3 { Start::Clone3 } else { Start::Clone };
-    let (namespace, _ended) = gate::make_id_map(start, map.uid, map.gid)?;
+    let (namespace, _ended) = gate::make_id_map(map.uid, map.gid)?;
     gate::map_tree(&found, Attrs::NOSUID.and(Attrs::NODEV), namespace.as_fd(), !mapped).map(drop)
 }

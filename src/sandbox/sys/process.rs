@@ -4,6 +4,7 @@
 //! Runs in: the child and the supervisor; each wrapper says which.
 
 use std::ffi::{CString, OsStr};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -164,6 +165,47 @@ fn spawn_by_clone3(flags: u64, cgroup: Option<Fd>, child: impl FnOnce() -> i32) 
     Ok(Process { pid: to_int(pid), pidfd, reaped: false })
 }
 
+/// A process beside this one, in the same memory: nothing is copied, which a [`spawn`] has to. Whoever lets go of it
+/// has it killed and reaped.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    pub(crate) process: Process,
+    /// What it runs on. Let go of after it was reaped.
+    _stack: Box<[MaybeUninit<u8>]>,
+}
+
+/// Starts `child` in the namespaces of `flags` and in this process's memory (CLONE_VM). It has every signal held back
+/// and no exit signal, and ends with its value. Supervisor.
+///
+/// `child` runs beside this process, on a stack of its own and with this thread's thread-local memory: it makes
+/// system calls by [`call`] and touches nothing but its stack.
+pub(crate) fn spawn_beside(flags: i32, child: extern "C" fn(*mut libc::c_void) -> i32, fd: Fd) -> Result<Beside> {
+    let mut stack = Box::new_uninit_slice(16 * 1024);
+    // It grows down, from a multiple of 16 (the x86-64 and AArch64 calling conventions).
+    let top = stack.as_mut_ptr_range().end.map_addr(|address| address & !15).cast::<libc::c_void>();
+    let argument = std::ptr::without_provenance_mut(int(fd));
+    let flags = flags | libc::CLONE_VM | libc::CLONE_PIDFD;
+    let mut pidfd: i32 = -1;
+    let before = signal_mask()?;
+    // A handler of the caller's must not run in it.
+    set_signal_mask(!0)?;
+    // SAFETY: `top` is the upper end of `stack`, which nobody else uses and which lives until the process has been
+    // reaped; the kernel writes the descriptor number into `pidfd`, which lives on this stack over the call;
+    // `argument` is a number that nobody follows. The child never returns from `clone`: the C library ends it
+    // with the value of `child`, which as its own contract says leaves all memory but its stack alone.
+    let pid = unsafe { libc::clone(child, top, flags, argument, &raw mut pidfd) };
+    let failed = Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO));
+    let restored = set_signal_mask(before);
+    if pid < 0 {
+        return Err(failed);
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    let beside = Beside { process: Process { pid, pidfd, reaped: false }, _stack: stack };
+    restored?;
+    Ok(beside)
+}
+
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -293,8 +335,17 @@ pub(crate) fn effective_ids() -> Result<(u32, u32)> {
 
 /// unshare(2) of the cgroup namespace, Linux 4.6. Child.
 pub(crate) fn unshare_cgroup() -> Result<()> {
+    unshare(libc::CLONE_NEWCGROUP)
+}
+
+/// unshare(2) of the network namespace, Linux 2.6.24. Child.
+pub(crate) fn unshare_net() -> Result<()> {
+    unshare(libc::CLONE_NEWNET)
+}
+
+fn unshare(namespace: i32) -> Result<()> {
     // SAFETY: no pointers.
-    unsafe { call(libc::SYS_unshare, [int(libc::CLONE_NEWCGROUP), 0, 0, 0, 0, 0]) }.map(drop_result)
+    unsafe { call(libc::SYS_unshare, [int(namespace), 0, 0, 0, 0, 0]) }.map(drop_result)
 }
 
 /// sethostname(2). Child.
@@ -310,18 +361,29 @@ pub(crate) fn set_umask(mask: u32) -> Result<()> {
     unsafe { call(libc::SYS_umask, [word(u64::from(mask)), 0, 0, 0, 0, 0]) }.map(drop_result)
 }
 
+/// The type of RLIMIT_… in the headers of the C library.
+#[cfg(target_env = "musl")]
+pub(crate) type Rlimit = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+pub(crate) type Rlimit = libc::__rlimit_resource_t;
+
 /// prlimit(2) of this process. Child.
-pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+pub(crate) fn set_rlimit(resource: Rlimit, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
-    let a = [0, word(u64::from(resource)), (&raw const limit).addr(), 0, 0, 0];
+    let a = [0, number(resource), (&raw const limit).addr(), 0, 0, 0];
     // SAFETY: the kernel reads one `rlimit64`, alive over the call; no old value is asked for.
     unsafe { call(libc::SYS_prlimit64, a) }.map(drop_result)
 }
 
+/// None is negative.
+fn number(resource: Rlimit) -> usize {
+    usize::try_from(resource).unwrap_or(usize::MAX)
+}
+
 /// prlimit(2) of this process, read: soft and hard. Child.
-pub(crate) fn rlimit(resource: u32) -> Result<(u64, u64)> {
+pub(crate) fn rlimit(resource: Rlimit) -> Result<(u64, u64)> {
     let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
-    let a = [0, word(u64::from(resource)), 0, (&raw mut limit).addr(), 0, 0];
+    let a = [0, number(resource), 0, (&raw mut limit).addr(), 0, 0];
     // SAFETY: the kernel writes one `rlimit64` into `limit`, which is ours; no new value is given.
     unsafe { call(libc::SYS_prlimit64, a) }?;
     Ok((limit.rlim_cur, limit.rlim_max))
@@ -421,7 +483,7 @@ pub(crate) struct Reaped {
 
 fn reap(pid: i32) -> Result<Reaped> {
     let mut status: i32 = 0;
-    let mut usage = core::mem::MaybeUninit::<libc::rusage>::zeroed();
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     let a = [int(pid), (&raw mut status).addr(), int(libc::__WALL), usage.as_mut_ptr().addr(), 0, 0];
     loop {
         // SAFETY: the kernel writes one int into `status` and one `rusage` into `usage`, both ours.
