@@ -382,7 +382,7 @@ def pack(root: pathlib.Path, into: pathlib.Path):
 
 def image() -> pathlib.Path:
     """A Debian 12 with systemd and a user session, read-only; the guest lays a tmpfs over it."""
-    place = cache() / f"debian-{digest(GUEST / 'vm.service', GUEST / 'vm.target')}.erofs"
+    place = cache() / f"debian-{digest(GUEST / 'vm.service', GUEST / 'vm.target', pathlib.Path(__file__))}.erofs"
     with alone("image"):
         if place.exists():
             return place
@@ -394,7 +394,7 @@ def image() -> pathlib.Path:
             root = pathlib.Path(temporary) / "root"
             include = (
                 "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,login,passwd,procps,util-linux,"
-                "python3-minimal"
+                "python3"
             )
             units = (
                 "systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer "
