@@ -188,6 +188,11 @@ impl Trial {
         Ok(Self { start, namespaces: own, map, plan })
     }
 
+    /// Whether a step is the wait for the supervisor.
+    pub(crate) fn is_gate(&self, step: u16) -> bool {
+        matches!(self.plan.init.get(usize::from(step)), Some(Op::Await { .. }))
+    }
+
     /// The step that failed, in words.
     pub(crate) fn words(&self, step: u16) -> String {
         self.plan.init.get(usize::from(step)).map_or_else(|| format!("step {step}"), |op| self.plan.words(*op))

@@ -176,7 +176,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 let Some(process) = &process else {
                     return Err(Error::new(ErrorKind::Internal, "maps before the clone"));
                 };
-                write_maps(process, *map)?;
+                write_maps(process, *map).map_err(|error| init_failed(plan, &ends.setup).unwrap_or(error))?;
                 if map.privileged {
                     // Pipes of root's could not be opened again through /dev/stdout.
                     give_streams(&ends, *map)?;
@@ -194,7 +194,8 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                     network = process.as_ref().and_then(|process| Network::of(process.pid));
                 }
                 released_us = process::clock_us().map_err(|errno| failed("read the clock", errno))?;
-                write(&ends.tie, b"!").map_err(|errno| failed("release the child", Errno(errno as i32)))?;
+                let released = write(&ends.tie, b"!").map_err(|errno| failed("release the child", Errno(errno as i32)));
+                released.map_err(|error| init_failed(plan, &ends.setup).unwrap_or(error))?;
             }
         }
     }
@@ -298,6 +299,19 @@ pub(super) fn write_maps(process: &Process, map: IdMap) -> Result<(), Error> {
     }
     write("uid_map", &format!("{inside} {} 1", map.uid))?;
     write("gid_map", &format!("{inside} {} 1", map.gid))
+}
+
+/// Why init has ended before the gate, if it has: then a step of ours that needs it fails, and this is the cause.
+fn init_failed(plan: &Plan, setup: &OwnedFd) -> Option<Error> {
+    loop {
+        match news(setup) {
+            Ok(News::Record(Record::Failed { role, step, errno })) => {
+                return Some(explain::step(plan, role, step, errno, ""));
+            }
+            Ok(News::Record(Record::Networked | Record::Ended { .. } | Record::Stamp { .. })) => {}
+            Ok(News::None | News::End) | Err(_) => return None,
+        }
+    }
 }
 
 /// Waits for init's first record, whatever it says, or for its end.

@@ -73,8 +73,15 @@ pub(crate) fn attempt(trial: &Trial) -> Result<(), Refused> {
         .map_err(|errno| Refused { at: At::Clone, what: trial.start.name().to_owned(), errno: Some(errno.0) })?;
     // The child has its copies: its end must be seen.
     drop((setup_child, tie_child));
-    if let Some(map) = trial.map {
-        gate::write_maps(&process, map).map_err(|error| Refused::of(At::Maps, &error))?;
+    if let Some(Err(error)) = trial.map.map(|map| gate::write_maps(&process, map)) {
+        // A child that ended before the gate has no maps to write; one that is there ends with the tie.
+        drop(tie);
+        return Err(match answer(&setup) {
+            Some(Answer::Failed(Record::Failed { step, errno, .. })) if !trial.is_gate(step) => {
+                Refused { at: At::Step, what: trial.words(step), errno: Some(errno) }
+            }
+            Some(Answer::Done | Answer::Failed(_)) | None => Refused::of(At::Maps, &error),
+        });
     }
     // It may have failed before the gate; then nobody reads this, and its record says why.
     let released = write(&tie, b"!");
