@@ -108,7 +108,7 @@ fn namespace(thing: Thing, at: At, errno: i32, facts: &Facts, policy: &Policy) -
             format!("Linux {} does not know the call", facts.kernel),
             vec![remedy(Place::Host, "use Linux 5.12 or later", [])],
         ),
-        libc::EINVAL if at == At::Clone => (
+        libc::EINVAL if at == At::Clone || matches!(thing, Thing::Net | Thing::Cgroup) => (
             "this kernel was built without that kind of namespace".to_owned(),
             vec![remedy(Place::Host, "use a kernel with CONFIG_USER_NS, CONFIG_PID_NS and CONFIG_NET_NS", [])],
         ),
