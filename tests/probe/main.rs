@@ -716,20 +716,28 @@ fn touch(mib: u64) -> Vec<Vec<u8>> {
     held
 }
 
-/// Children that each touch `mib` MiB and hold it for half a second together.
+/// Children that each touch `mib` MiB and hold it until all have it.
 fn mem_tree(mib: u64, children: u64) -> Answer {
+    let (mut touched, touching) = io::pipe()?;
+    let (mut held, holding) = io::pipe()?;
     let mut started = Vec::new();
     for _ in 0..children.min(16) {
         match fork()? {
             0 => {
-                let held = touch(mib.min(MAX_MIB / 16));
-                thread::sleep(Duration::from_millis(500));
-                drop(black_box(held));
+                drop(holding);
+                let memory = touch(mib.min(MAX_MIB / 16));
+                // However slow the machine is, all of them have it at once.
+                let told = (&touching).write_all(b".");
+                let waited = held.read(&mut [0]);
+                drop(black_box((memory, told, waited)));
                 end(0);
             }
             child => started.push(child),
         }
     }
+    drop(touching);
+    touched.read_exact(&mut vec![0; started.len()])?;
+    drop(holding);
     for child in started {
         reap(child);
     }
