@@ -5,7 +5,8 @@
 //! Not for: whether the plan is what the policy meant (golden plans and claim tests do that).
 //! Runs in: the supervisor.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use crate::policy::Isolation;
 
@@ -17,7 +18,7 @@ impl Plan {
     /// The invariant that does not hold, in words.
     pub(super) fn verify(&self) -> Result<(), &'static str> {
         supervisor(self.supervisor.iter().map(|step| &step.op))?;
-        self.joins_its_own_groups()?;
+        self.joins_its_groups()?;
         init(&self.init)?;
         match self.isolation {
             Isolation::Full => init_of_its_own_namespaces(&self.init)?,
@@ -37,16 +38,19 @@ impl Plan {
 }
 
 impl Plan {
-    fn joins_its_own_groups(&self) -> Result<(), &'static str> {
-        let own = |dir: &Path| {
-            self.supervisor.iter().any(|step| matches!(&step.op, HostOp::MakeGroup { dir: made } if made == dir))
-        };
-        let joins = self.init.iter().filter_map(|op| if let Op::JoinCgroup { file } = op { Some(*file) } else { None });
-        for file in joins {
-            let file = self.str(file);
-            holds(Path::new(&file).parent().is_some_and(own), "the child would join a group that is not the run's")?;
-        }
-        Ok(())
+    /// Those that the supervisor makes, all of them and no others: by itself, or by birth.
+    fn joins_its_groups(&self) -> Result<(), &'static str> {
+        let steps = self.supervisor.iter();
+        let made: BTreeSet<PathBuf> = steps
+            .clone()
+            .filter_map(|step| if let HostOp::MakeGroup { dir } = &step.op { Some(dir.clone()) } else { None })
+            .collect();
+        let born = steps.filter_map(|step| if let HostOp::Clone { into, .. } = &step.op { into.clone() } else { None });
+        let joined = self.init.iter().filter_map(|op| {
+            let Op::JoinCgroup { file } = op else { return None };
+            Path::new(&self.str(*file)).parent().map(Path::to_owned)
+        });
+        holds(born.chain(joined).collect::<BTreeSet<_>>() == made, "the child is not in the run's groups, or in others")
     }
 }
 

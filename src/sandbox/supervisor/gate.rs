@@ -186,16 +186,18 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 // Before anything can be killed for memory.
                 let began = Instant::now();
                 guard.watch()?;
-                released = Instant::now();
-                cgroup += released - began;
+                cgroup += began.elapsed();
                 if plan.has_own_network() && Network::is_counted() {
                     // While init waits: later it may have come and gone before this process has its turn.
                     wait_for_word(&ends.setup, &process)?;
                     network = process.as_ref().and_then(|process| Network::of(process.pid));
                 }
+                released = Instant::now();
                 released_us = process::clock_us().map_err(|errno| failed("read the clock", errno))?;
-                let released = write(&ends.tie, b"!").map_err(|errno| failed("release the child", Errno(errno as i32)));
-                released.map_err(|error| init_failed(plan, &ends.setup).unwrap_or(error))?;
+                write(&ends.tie, b"!").map_err(|errno| {
+                    let refused = || failed("release the child", Errno(errno as i32));
+                    init_failed(plan, &ends.setup).unwrap_or_else(refused)
+                })?;
             }
         }
     }
