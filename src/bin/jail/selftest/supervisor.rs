@@ -318,12 +318,23 @@ fn closed_reader(_: &World, runner: &Runner<'_>) -> Outcome {
 fn no_processes(w: &World, _: &Runner<'_>) -> Outcome {
     let victim = format!("process {} ", w.victim());
     let own = format!("process {} ", std::process::id());
-    let all = leftovers(&w.token, &w.at("work"));
-    if !all.iter().any(|line| line.starts_with(&victim)) {
-        return Outcome::not_judged("the search does not find a process of our own");
+    // What a `jail` that was killed had inside may still be on its way out.
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let all = leftovers(&w.token, &w.at("work"));
+        if !all.iter().any(|line| line.starts_with(&victim)) {
+            return Outcome::not_judged("the search does not find a process of our own");
+        }
+        let left: Vec<_> =
+            all.into_iter().filter(|line| !line.starts_with(&victim) && !line.starts_with(&own)).collect();
+        if left.is_empty() {
+            return Outcome::held("none");
+        }
+        if Instant::now() > end {
+            return Outcome::failed(left.join(", "));
+        }
+        thread::sleep(Duration::from_millis(50));
     }
-    let left: Vec<_> = all.into_iter().filter(|line| !line.starts_with(&victim) && !line.starts_with(&own)).collect();
-    check(left.is_empty(), || left.join(", ")).and(|| Outcome::held("none"))
 }
 
 /// What a killed `jail` left, a later run sweeps, once the kernel has let go of what was in it.
