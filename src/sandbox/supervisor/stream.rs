@@ -23,6 +23,9 @@ use crate::report::{Stream as StreamReport, Text};
 /// How much is moved at once.
 const CHUNK: usize = 128 * 1024;
 
+/// How much is read before anything filled it: most programs say little, and every page of a buffer is a page fault.
+const FIRST: usize = 4096;
+
 /// What a pipe is made to hold whose writer fills it faster than we come to read: the most that everybody
 /// may (pipe(7), pipe-max-size). Each turn then moves more, and the two wait for each other less often.
 const WIDE: i32 = 1 << 20;
@@ -235,9 +238,10 @@ impl Output {
         let Some(pipe) = &self.pipe else { return Ok(0) };
         let most = self.rest.map_or(CHUNK, |rest| usize::try_from(rest).unwrap_or(CHUNK).min(CHUNK));
         let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
-        // A stream that is long enough to have a middle is read to where it stays, without a copy between.
+        // A stream that is long enough to have a middle is read to where it stays, without a copy between; not where
+        // little is kept, for then every read would be short.
         let mut in_place = match &mut self.sink {
-            Sink::Keep(keep) if allowed >= most => keep.place(),
+            Sink::Keep(keep) if allowed >= most && keep.half >= FIRST => keep.place(),
             Sink::Keep(_) | Sink::Pass { .. } => None,
         };
         let room = in_place.as_deref_mut().unwrap_or_else(|| buffer.room());
@@ -256,7 +260,7 @@ impl Output {
         if in_place && let Sink::Keep(keep) = &mut self.sink {
             self.omitted += keep.advance(count);
         } else {
-            let bytes = buffer.room().get(..count).unwrap_or_default();
+            let bytes = buffer.filled(count);
             let (deliver, drop) = bytes.split_at(allowed.min(count));
             self.omitted += drop.len() as u64;
             match &mut self.sink {
@@ -340,16 +344,25 @@ impl Output {
     }
 }
 
-/// The room that [`Output::fill`] and [`Input::fill`] read into; none before there is something to read.
+/// The room that [`Output::fill`] and [`Input::fill`] read into; none before there is something to read, and little
+/// until a stream fills it.
 #[derive(Debug, Default)]
 pub(super) struct Buffer(Vec<u8>);
 
 impl Buffer {
     fn room(&mut self) -> &mut [u8] {
         if self.0.is_empty() {
-            self.0 = vec![0; CHUNK];
+            self.0 = vec![0; FIRST];
         }
         &mut self.0
+    }
+
+    /// The first `count` bytes of it, which were just read; there may be room for more the next time.
+    fn filled(&mut self, count: usize) -> &[u8] {
+        if count == FIRST {
+            self.0.resize(CHUNK, 0);
+        }
+        self.0.get(..count).unwrap_or_default()
     }
 }
 
@@ -399,7 +412,7 @@ impl Input {
         match from.read(buffer.room()) {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Ok(0) | Err(_) => self.from = None,
-            Ok(count) => self.waiting.extend(buffer.room().get(..count).unwrap_or_default()),
+            Ok(count) => self.waiting.extend(buffer.filled(count)),
         }
         self.close_if_done();
     }
