@@ -264,7 +264,7 @@ fn rehearse(sandbox: &Sandbox, policy: &Policy, command: &Command) -> Result<(Po
         Err(error) if error.kind() == ErrorKind::Usage && policy.workspace.value != Workspace::None => {
             let mut policy = policy.clone();
             policy.workspace.value = Workspace::None;
-            let posture = sandbox.under(policy).rehearse(command)?;
+            let posture = sandbox.under(policy)?.rehearse(command)?;
             Ok((posture, Some(format!("tried without a workspace, for {error}"))))
         }
         Err(error) => Err(error),

@@ -6,10 +6,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a finding is told")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Command;
 use super::child::record::{LEN, Record};
-use super::plan::seccomp::fuzz;
+use super::plan::seccomp::{Programs, fuzz};
 use super::plan::{Fate, Plan, RunName};
 use crate::error::ErrorKind;
 use crate::host::{CgroupVersion, Files, GroupHome, Host, Kind};
@@ -76,7 +77,8 @@ pub(crate) fn plan(text: &str) -> bool {
     }
     let Ok(policy) = Policy::new(&profile) else { return false };
     let run = RunName { name: "jail-1-2-3".to_owned(), number: 7 };
-    let plan = match Plan::new(&policy, &host, &command, &run) {
+    let filters = Arc::new(Programs::new(&policy).unwrap_or_else(|error| panic!("a policy without a filter: {error}")));
+    let plan = match Plan::new(&policy, &filters, &host, &command, &run) {
         Ok(plan) => plan,
         Err(error) => {
             // Above all: a plan that `verify` refuses.
@@ -89,7 +91,8 @@ pub(crate) fn plan(text: &str) -> bool {
         let given_up = matches!(fate, Fate::GivenUp { .. });
         assert!(!given_up || policy.degradable.contains_key(layer), "{layer} is missing and nobody gave it up");
     }
-    let again = Plan::new(&policy, &host, &command, &run).unwrap_or_else(|error| panic!("only once: {error}"));
+    let again =
+        Plan::new(&policy, &filters, &host, &command, &run).unwrap_or_else(|error| panic!("only once: {error}"));
     assert_eq!(plan.to_string(), again.to_string(), "the same policy, host and command make two plans");
     true
 }

@@ -14,6 +14,7 @@ pub(crate) mod supervisor;
 mod sys;
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use command::{Command, OutputMode, Stdin};
@@ -32,6 +33,7 @@ use crate::host::Host;
 use crate::policy::{Layer, Millis, Net, Policy};
 use crate::report::{LayerStatus, Posture, ProfileId, Report, VerdictKind};
 
+use plan::seccomp::Programs;
 pub(crate) use sys::process::Rlimit;
 
 /// Longest that a rehearsal may take.
@@ -42,6 +44,7 @@ const REHEARSAL: Millis = Millis(10_000);
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     policy: Policy,
+    filters: Arc<Programs>,
     host: Host,
 }
 
@@ -49,14 +52,16 @@ impl Sandbox {
     /// Probes the host for what the policy needs. Nothing is started.
     ///
     /// # Errors
-    /// The host cannot be looked at: no `/proc`, no working directory.
+    /// The host cannot be looked at: no `/proc`, no working directory. The policy's system calls make no filter.
     pub fn new(policy: Policy) -> Result<Self, Error> {
-        Ok(Self { policy, host: Host::probe()? })
+        let filters = Arc::new(Programs::new(&policy)?);
+        Ok(Self { policy, filters, host: Host::probe()? })
     }
 
     /// Another policy on the same host.
-    pub(crate) fn under(&self, policy: Policy) -> Self {
-        Self { policy, host: self.host.clone() }
+    pub(crate) fn under(&self, policy: Policy) -> Result<Self, Error> {
+        let filters = Arc::new(Programs::new(&policy)?);
+        Ok(Self { policy, filters, host: self.host.clone() })
     }
 
     pub(crate) const fn host(&self) -> &Host {
@@ -71,7 +76,7 @@ impl Sandbox {
     /// # Errors
     /// `/proc` is not mounted.
     pub fn with_systemd_scope(self) -> Result<Self, Error> {
-        Ok(Self { policy: self.policy, host: self.host.with_systemd_scope()? })
+        Ok(Self { host: self.host.with_systemd_scope()?, ..self })
     }
 
     /// The steps that a run of `command` would take. Nothing is started.
@@ -80,7 +85,7 @@ impl Sandbox {
     /// What would keep the run from being started: a layer that cannot be had, a missing program, a
     /// workspace that may not be one.
     pub fn plan(&self, command: &Command) -> Result<Plan, Error> {
-        Plan::new(&self.policy, &self.host, command, &supervisor::name_run())
+        Plan::new(&self.policy, &self.filters, &self.host, command, &supervisor::name_run())
     }
 
     /// Starts `command`, and returns when the program runs.
@@ -158,7 +163,7 @@ impl Sandbox {
         }
         let started = Instant::now();
         let name = supervisor::name_run();
-        let mut plan = Plan::new(&self.policy, &self.host, command, &name)?;
+        let mut plan = Plan::new(&self.policy, &self.filters, &self.host, command, &name)?;
         if command.is_rehearsal() {
             plan = plan.without_exec();
         }

@@ -32,6 +32,7 @@ mod workspace;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
 use crate::host::{CgroupVersion, Found, Host};
@@ -129,8 +130,7 @@ pub struct Plan {
     init_origins: Vec<Origin>,
     payload_origins: Vec<Origin>,
     arena: Vec<u8>,
-    init_filter: Vec<libc::sock_filter>,
-    payload_filter: Vec<libc::sock_filter>,
+    filters: Arc<seccomp::Programs>,
     exec: ExecBlock,
     pub(crate) groups: cgroup::Groups,
     pub(crate) fates: BTreeMap<Layer, Fate>,
@@ -163,24 +163,23 @@ pub(super) struct Lowering<'a> {
 }
 
 impl Plan {
-    /// Decides everything.
+    /// Decides everything; `filters` are those of `policy`.
     ///
     /// # Errors
     /// A layer that was asked for cannot be had here; the workspace may not be one; a source or the
     /// program is missing.
-    pub(crate) fn new(policy: &Policy, host: &Host, command: &Command, run: &RunName) -> Result<Self, Error> {
+    pub(crate) fn new(
+        policy: &Policy,
+        filters: &Arc<seccomp::Programs>,
+        host: &Host,
+        command: &Command,
+        run: &RunName,
+    ) -> Result<Self, Error> {
         let isolation = policy.isolation.value;
         let own = OwnPlaces::new(isolation, host, run)?;
         let workspace = workspace::choose(policy, host, command)?;
         let view = view::View::new(policy, host, workspace.as_ref())?;
         own.is_apart_from(&view)?;
-        let filter = seccomp::Filter::from_policy(&policy.syscalls, policy.net.value)
-            .map_err(|problems| problems.into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n"))
-            .map_err(|lines| Error::new(ErrorKind::Profile, lines))?;
-        let filter = match isolation {
-            Isolation::Full => filter,
-            Isolation::Landlock => filter.in_the_hosts_namespaces(&policy.syscalls, policy.net.value),
-        };
         let map = ids::IdMap::new(host, run.number)?;
         let fates = fates(policy, host, map)?;
         let applied = |layer: Layer| fates.get(&layer).is_some_and(Fate::applies);
@@ -243,14 +242,7 @@ impl Plan {
         supervisor.push(by_itself(HostOp::Release));
         #[cfg(sabotage)]
         let sabotaged = sabotage::leave_out(&mut supervisor, &mut plan.init, &mut plan.payload);
-        let compile = |filter: &seccomp::Filter| {
-            filter.compile().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
-        };
-        let (payload_filter, init_filter) = if applied(Layer::Seccomp) {
-            (compile(&filter)?, compile(&seccomp::Filter::for_init())?)
-        } else {
-            (Vec::new(), Vec::new())
-        };
+        let filters = if applied(Layer::Seccomp) { Arc::clone(filters) } else { Arc::default() };
         let (init, init_origins) = plan.init.into_iter().map(|step| (step.op, step.origin)).unzip();
         let (payload, payload_origins) = plan.payload.into_iter().map(|step| (step.op, step.origin)).unzip();
         let plan = Self {
@@ -260,8 +252,7 @@ impl Plan {
             init_origins,
             payload_origins,
             arena: plan.arena,
-            init_filter,
-            payload_filter,
+            filters,
             exec,
             groups,
             fates,
@@ -287,8 +278,8 @@ impl Plan {
             init: &self.init,
             payload: &self.payload,
             arena: &self.arena,
-            init_filter: &self.init_filter,
-            payload_filter: &self.payload_filter,
+            init_filter: &self.filters.init,
+            payload_filter: &self.filters.payload,
             exec: &self.exec,
         }
     }

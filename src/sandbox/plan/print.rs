@@ -145,8 +145,8 @@ impl Plan {
             Op::ExpectNoPrivileges { .. } => "expect no capabilities and no_new_privs".to_owned(),
             Op::SetFilter { of } => {
                 let (name, filter) = match of {
-                    FilterOf::Init => ("init", &self.init_filter),
-                    FilterOf::Payload => ("payload", &self.payload_filter),
+                    FilterOf::Init => ("init", &self.filters.init),
+                    FilterOf::Payload => ("payload", &self.filters.payload),
                 };
                 format!("filter for {name} ({} instructions)", filter.len())
             }

@@ -28,7 +28,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use crate::policy::{Located, Net, Origin, SystemCalls};
+use crate::error::{Error, ErrorKind};
+use crate::policy::{Isolation, Located, Net, Origin, Policy, SystemCalls};
 use calls::{Arch, Call, Group, Standing};
 pub(crate) use compile::CompileError;
 pub(crate) use rule::Action;
@@ -41,6 +42,31 @@ const DEFAULT: &str = "@default";
 const X32: u32 = 0x4000_0000;
 /// `syscall(-1)`: no x32 call, but what programs probe with and tracers put in to skip a call.
 const MINUS_ONE: u32 = u32::MAX;
+
+/// The two programs that a run loads. They depend on the policy alone, so that many runs share them; without a filter
+/// both are empty.
+#[derive(Debug, Default)]
+pub(crate) struct Programs {
+    pub(crate) init: Vec<libc::sock_filter>,
+    pub(crate) payload: Vec<libc::sock_filter>,
+}
+
+impl Programs {
+    /// # Errors
+    /// A word of the policy means no filter, which `Policy::new` has looked for; or the filter cannot be compiled.
+    pub(crate) fn new(policy: &Policy) -> Result<Self, Error> {
+        let filter = Filter::from_policy(&policy.syscalls, policy.net.value)
+            .map_err(|problems| problems.into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n"))
+            .map_err(|lines| Error::new(ErrorKind::Profile, lines))?;
+        let filter = match policy.isolation.value {
+            Isolation::Full => filter,
+            Isolation::Landlock => filter.in_the_hosts_namespaces(&policy.syscalls, policy.net.value),
+        };
+        let compile =
+            |filter: &Filter| filter.compile().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()));
+        Ok(Self { init: compile(&Filter::for_init())?, payload: compile(&filter)? })
+    }
+}
 
 /// What the kernel does with each system call.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,7 +23,8 @@ fn policy(profile: &str, patch: &str) -> Policy {
 }
 
 fn plan(policy: &Policy, host: &Host) -> Result<Plan, Error> {
-    Plan::new(policy, host, &Command::new("python3").arg("script.py"), &run_name())
+    let filters = Arc::new(seccomp::Programs::new(policy)?);
+    Plan::new(policy, &filters, host, &Command::new("python3").arg("script.py"), &run_name())
 }
 
 /// A root caller with cgroup v2 instead of v1, and a kernel with an older Landlock.
@@ -279,7 +280,7 @@ fn verify_refuses_a_wrong_order() {
             },
             "a Landlock ruleset is made and not enforced",
         ),
-        (|plan, _| plan.payload_filter.clear(), "a filter is empty"),
+        (|plan, _| plan.filters = Arc::default(), "a filter is empty"),
         (
             |plan, _| {
                 let release = plan.supervisor.len() - 1;

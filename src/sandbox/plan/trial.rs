@@ -6,6 +6,7 @@
 //! Runs in: the supervisor; the ops run in a child of their own for each trial (see `supervisor::trial`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
 use crate::host::{GroupHome, Host};
@@ -96,7 +97,7 @@ impl Trial {
                 }
             }
         }
-        let mut filter = Vec::new();
+        let mut filters = seccomp::Programs::default();
         match thing {
             Thing::Clone | Thing::User | Thing::Pid | Thing::Net | Thing::Ipc | Thing::Cgroup => {}
             Thing::Ids => steps.add(Op::ExpectIds { uid: ids::INSIDE, gid: ids::INSIDE }),
@@ -149,10 +150,7 @@ impl Trial {
                 }
             }
             Thing::Seccomp => {
-                let compiled = seccomp::Filter::from_policy(&policy.syscalls, policy.net.value)
-                    .map_err(|problems| problems.into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n"))
-                    .and_then(|filter| filter.compile().map_err(|error| error.to_string()));
-                filter = compiled.map_err(|problem| Error::new(ErrorKind::Profile, problem))?;
+                filters = seccomp::Programs::new(policy)?;
                 for op in [Op::NoNewPrivs, Op::SetFilter { of: FilterOf::Payload }, Op::ExpectFiltered] {
                     steps.add(op);
                 }
@@ -174,8 +172,7 @@ impl Trial {
             init_origins,
             payload_origins: Vec::new(),
             arena: steps.arena,
-            init_filter: Vec::new(),
-            payload_filter: filter,
+            filters: Arc::new(filters),
             exec,
             groups: Groups::default(),
             isolation: Isolation::Full,

@@ -32,7 +32,7 @@ impl Plan {
         let texts: Vec<Text> = self.init.iter().chain(&self.payload).flat_map(|op| texts(*op)).collect();
         holds(texts.iter().all(in_arena), "a string of a step is not in the arena")?;
         let filtered = self.payload.iter().any(|op| matches!(op, Op::SetFilter { .. }));
-        let filters = [&self.init_filter, &self.payload_filter];
+        let filters = [&self.filters.init, &self.filters.payload];
         holds(!filtered || filters.iter().all(|filter| !filter.is_empty()), "a filter is empty")
     }
 }

@@ -57,30 +57,30 @@ pub(super) fn program(root: &Rule) -> Result<Vec<libc::sock_filter>, CompileErro
     Ok(program.reversed)
 }
 
-struct Program {
+struct Program<'a> {
     /// The last instruction first.
     reversed: Vec<libc::sock_filter>,
     /// Where each rule begins, so that equal ones are written once.
-    blocks: Vec<(Rule, usize)>,
+    blocks: Vec<(&'a Rule, usize)>,
     /// The nearest stand-in of a place that has got out of reach.
     copies: BTreeMap<usize, usize>,
 }
 
-impl Program {
+impl<'a> Program<'a> {
     /// Writes a rule, unless it is there, and says where it begins.
-    fn rule(&mut self, rule: &Rule) -> Result<usize, CompileError> {
-        if let Some((_, place)) = self.blocks.iter().find(|(known, _)| known == rule) {
+    fn rule(&mut self, rule: &'a Rule) -> Result<usize, CompileError> {
+        if let Some((_, place)) = self.blocks.iter().find(|(known, _)| *known == rule) {
             return Ok(*place);
         }
         let place = match rule {
             Rule::Do(action) => self.push(RETURN, 0, 0, answer(*action)),
             Rule::Look(switch) => self.switch(switch)?,
         };
-        self.blocks.push((rule.clone(), place));
+        self.blocks.push((rule, place));
         Ok(place)
     }
 
-    fn switch(&mut self, switch: &Switch) -> Result<usize, CompileError> {
+    fn switch(&mut self, switch: &'a Switch) -> Result<usize, CompileError> {
         let ranges = self.ranges(switch)?;
         if let [(_, place)] = ranges.as_slice() {
             return Ok(*place);
@@ -94,7 +94,7 @@ impl Program {
     }
 
     /// The first value of each range of values that lead to one place; the first range begins at 0.
-    fn ranges(&mut self, switch: &Switch) -> Result<Vec<(u32, usize)>, CompileError> {
+    fn ranges(&mut self, switch: &'a Switch) -> Result<Vec<(u32, usize)>, CompileError> {
         let otherwise = self.rule(&switch.otherwise)?;
         let mut ranges = Vec::new();
         let mut next = Some(0);

@@ -101,7 +101,7 @@ const ALIKE: [[u64; 6]; 4] = [[0; 6], [u64::MAX; 6], [0xffff_ffff_0000_0000; 6],
 fn lists() -> Vec<SystemCalls> {
     let shipped = crate::profile::BUILTIN.iter().map(|builtin| {
         let profile = crate::Profile::builtin(builtin.name).unwrap();
-        crate::Policy::new(&profile).unwrap().syscalls
+        Policy::new(&profile).unwrap().syscalls
     });
     let edited = [
         calls(&[DEFAULT, "@debug", "kcmp"], &["@net"]),
