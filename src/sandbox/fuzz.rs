@@ -6,12 +6,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a finding is told")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::Command;
 use super::child::record::{LEN, Record};
-use super::plan::seccomp::{Programs, fuzz};
+use super::plan::seccomp::fuzz;
 use super::plan::{Fate, Plan, RunName};
+use super::{Command, Terms};
 use crate::error::ErrorKind;
 use crate::host::{CgroupVersion, Files, GroupHome, Host, Kind};
 use crate::policy::Policy;
@@ -77,8 +76,8 @@ pub(crate) fn plan(text: &str) -> bool {
     }
     let Ok(policy) = Policy::new(&profile) else { return false };
     let run = RunName { name: "jail-1-2-3".to_owned(), number: 7 };
-    let filters = Arc::new(Programs::new(&policy).unwrap_or_else(|error| panic!("a policy without a filter: {error}")));
-    let plan = match Plan::new(&policy, &filters, &host, &command, &run) {
+    let terms = Terms::new(policy).unwrap_or_else(|error| panic!("a policy without a filter: {error}"));
+    let plan = match Plan::new(&terms, &host, &command, &run) {
         Ok(plan) => plan,
         Err(error) => {
             // Above all: a plan that `verify` refuses.
@@ -89,10 +88,9 @@ pub(crate) fn plan(text: &str) -> bool {
     };
     for (layer, fate) in &plan.fates {
         let given_up = matches!(fate, Fate::GivenUp { .. });
-        assert!(!given_up || policy.degradable.contains_key(layer), "{layer} is missing and nobody gave it up");
+        assert!(!given_up || terms.policy.degradable.contains_key(layer), "{layer} is missing and nobody gave it up");
     }
-    let again =
-        Plan::new(&policy, &filters, &host, &command, &run).unwrap_or_else(|error| panic!("only once: {error}"));
+    let again = Plan::new(&terms, &host, &command, &run).unwrap_or_else(|error| panic!("only once: {error}"));
     assert_eq!(plan.to_string(), again.to_string(), "the same policy, host and command make two plans");
     true
 }

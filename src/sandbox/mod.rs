@@ -14,7 +14,7 @@ pub(crate) mod supervisor;
 mod sys;
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 pub use command::{Command, OutputMode, Stdin};
@@ -43,9 +43,28 @@ const REHEARSAL: Millis = Millis(10_000);
 /// threads.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
-    policy: Policy,
-    filters: Arc<Programs>,
+    terms: Arc<Terms>,
     host: Host,
+}
+
+/// A policy and what follows from it alone: the same for every run, and made once.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) policy: Policy,
+    pub(crate) filters: Arc<Programs>,
+    digest: OnceLock<String>,
+}
+
+impl Terms {
+    fn new(policy: Policy) -> Result<Arc<Self>, Error> {
+        let filters = Arc::new(Programs::new(&policy)?);
+        Ok(Arc::new(Self { policy, filters, digest: OnceLock::new() }))
+    }
+
+    /// Made when it is first asked for.
+    pub(crate) fn digest(&self) -> &str {
+        self.digest.get_or_init(|| self.policy.digest())
+    }
 }
 
 impl Sandbox {
@@ -54,14 +73,12 @@ impl Sandbox {
     /// # Errors
     /// The host cannot be looked at: no `/proc`, no working directory. The policy's system calls make no filter.
     pub fn new(policy: Policy) -> Result<Self, Error> {
-        let filters = Arc::new(Programs::new(&policy)?);
-        Ok(Self { policy, filters, host: Host::probe()? })
+        Ok(Self { terms: Terms::new(policy)?, host: Host::probe()? })
     }
 
     /// Another policy on the same host.
     pub(crate) fn under(&self, policy: Policy) -> Result<Self, Error> {
-        let filters = Arc::new(Programs::new(&policy)?);
-        Ok(Self { policy, filters, host: self.host.clone() })
+        Ok(Self { terms: Terms::new(policy)?, host: self.host.clone() })
     }
 
     pub(crate) const fn host(&self) -> &Host {
@@ -85,7 +102,7 @@ impl Sandbox {
     /// What would keep the run from being started: a layer that cannot be had, a missing program, a
     /// workspace that may not be one.
     pub fn plan(&self, command: &Command) -> Result<Plan, Error> {
-        Plan::new(&self.policy, &self.filters, &self.host, command, &supervisor::name_run())
+        Plan::new(&self.terms, &self.host, command, &supervisor::name_run())
     }
 
     /// Starts `command`, and returns when the program runs.
@@ -110,7 +127,8 @@ impl Sandbox {
             Ok(running) => running.wait(),
             Err(error) => {
                 let mut report = Report::from_error(&error, command.display());
-                report.profile = ProfileId { name: self.policy.name.clone(), digest: self.policy.digest() };
+                let Terms { policy, .. } = &*self.terms;
+                report.profile = ProfileId { name: policy.name.clone(), digest: self.terms.digest().to_owned() };
                 report.posture = self.posture_of_nothing(&error);
                 report
             }
@@ -123,12 +141,12 @@ impl Sandbox {
     /// # Errors
     /// What would keep the run from starting, but for what has to do with the program itself.
     pub fn rehearse(&self, command: &Command) -> Result<Posture, Error> {
-        let mut sandbox = self.clone();
-        let wall = &mut sandbox.policy.limits.wall.value;
+        let mut policy = self.terms.policy.clone();
+        let wall = &mut policy.limits.wall.value;
         // A host on which a step hangs must not hang its examiner.
         *wall = Some(wall.map_or(REHEARSAL, |wall| wall.min(REHEARSAL)));
         let command = command.clone().rehearsal();
-        let running = sandbox.launch(&command)?;
+        let running = self.under(policy)?.launch(&command)?;
         if running.failure().is_some() {
             return Err(running
                 .into_failure()
@@ -151,23 +169,23 @@ impl Sandbox {
             kernel: self.host.kernel.clone(),
             landlock_abi: self.host.landlock.unwrap_or(0),
             layers: Layer::ALL.into_iter().map(|layer| (layer.name().to_owned(), status.clone())).collect(),
-            isolation: Some(self.policy.isolation.value),
+            isolation: Some(self.terms.policy.isolation.value),
             degraded: Vec::new(),
         }
     }
 
     fn launch(&self, command: &Command) -> Result<Running, Error> {
         // Before the clock of the run starts: what others left to be taken down is not its time.
-        if self.policy.net.value != Net::Host {
+        if self.terms.policy.net.value != Net::Host {
             supervisor::wait_for_few();
         }
         let started = Instant::now();
         let name = supervisor::name_run();
-        let mut plan = Plan::new(&self.policy, &self.filters, &self.host, command, &name)?;
+        let mut plan = Plan::new(&self.terms, &self.host, command, &name)?;
         if command.is_rehearsal() {
             plan = plan.without_exec();
         }
-        supervisor::launch(&self.policy, plan, name, command, started)
+        supervisor::launch(&self.terms, plan, name, command, started)
     }
 }
 

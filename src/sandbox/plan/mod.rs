@@ -37,10 +37,10 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind};
 use crate::host::{CgroupVersion, Found, Host};
 use crate::policy::{Isolation, Layer, Net, Origin, Policy, Workspace};
-use crate::sandbox::Command;
 use crate::sandbox::child::Script;
 use crate::sandbox::sys::mount::Attrs;
 use crate::sandbox::sys::process::{ExecBlock, Start};
+use crate::sandbox::{Command, Terms};
 use crate::systemd::{self, Scope};
 
 use own::OwnPlaces;
@@ -163,18 +163,13 @@ pub(super) struct Lowering<'a> {
 }
 
 impl Plan {
-    /// Decides everything; `filters` are those of `policy`.
+    /// Decides everything.
     ///
     /// # Errors
     /// A layer that was asked for cannot be had here; the workspace may not be one; a source or the
     /// program is missing.
-    pub(crate) fn new(
-        policy: &Policy,
-        filters: &Arc<seccomp::Programs>,
-        host: &Host,
-        command: &Command,
-        run: &RunName,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(terms: &Terms, host: &Host, command: &Command, run: &RunName) -> Result<Self, Error> {
+        let Terms { policy, filters, .. } = terms;
         let isolation = policy.isolation.value;
         let own = OwnPlaces::new(isolation, host, run)?;
         let workspace = workspace::choose(policy, host, command)?;

@@ -23,8 +23,7 @@ fn policy(profile: &str, patch: &str) -> Policy {
 }
 
 fn plan(policy: &Policy, host: &Host) -> Result<Plan, Error> {
-    let filters = Arc::new(seccomp::Programs::new(policy)?);
-    Plan::new(policy, &filters, host, &Command::new("python3").arg("script.py"), &run_name())
+    Plan::new(&*Terms::new(policy.clone())?, host, &Command::new("python3").arg("script.py"), &run_name())
 }
 
 /// A root caller with cgroup v2 instead of v1, and a kernel with an older Landlock.

@@ -53,7 +53,7 @@ impl Running {
         let ended = Instant::now();
         let (reaped, moved) = self.reap();
         let mut figures = self.figures();
-        let limits = &self.policy.limits;
+        let limits = &self.terms.policy.limits;
         let samples = self.samples.take();
         let rusage_cpu = reaped.map(|reaped| reaped.user_us + reaped.system_us);
         let sampled_cpu = samples.as_ref().map(|samples| samples.cpu_us);
@@ -95,7 +95,7 @@ impl Running {
             refused_forks: figures.refused_forks,
             throttled_us: figures.throttled_us,
             output_total: self.stdout.total() + self.stderr.total(),
-            output_limit: self.policy.output.limit.value.map(|limit| limit.0),
+            output_limit: self.terms.policy.output.limit.value.map(|limit| limit.0),
             output_cut: self.output_cut,
         };
         // Of two things that went wrong the earlier one is told.
@@ -124,7 +124,7 @@ impl Running {
             schema: SCHEMA.to_owned(),
             run_id: self.name.name.clone(),
             started_at: self.started_at.clone(),
-            profile: ProfileId { name: self.policy.name.clone(), digest: self.digest.clone() },
+            profile: ProfileId { name: self.terms.policy.name.clone(), digest: self.terms.digest().to_owned() },
             argv: self.argv.clone(),
             exit_code,
             exit,

@@ -21,8 +21,8 @@ mod verdict;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
@@ -33,13 +33,13 @@ use nix::sys::time::{TimeSpec, TimeValLike as _};
 use nix::unistd::{dup, read, write};
 
 use crate::error::{Error, ErrorKind, describe_errno};
-use crate::policy::{Isolation, Layer, OnOverflow, Policy};
+use crate::policy::{Isolation, Layer, OnOverflow};
 use crate::report::{Report, Setup, rfc3339};
 use crate::sandbox::child::record::{self, Record};
 use crate::sandbox::plan::op::Moment;
 use crate::sandbox::plan::{Plan, RunName};
 use crate::sandbox::sys::process::{self, Process};
-use crate::sandbox::{Command, OutputMode, Stdin};
+use crate::sandbox::{Command, OutputMode, Stdin, Terms};
 
 pub(super) use cgroup::start_time;
 use gate::News;
@@ -70,11 +70,10 @@ const CPU_TICK: Duration = Duration::from_millis(5);
 /// A run that has been started. Dropping it kills everything in it and removes its groups.
 #[derive(Debug)]
 pub struct Running {
-    policy: Policy,
+    terms: Arc<Terms>,
     plan: Plan,
     name: RunName,
     argv: Vec<String>,
-    digest: String,
     started_at: String,
     started: Instant,
     setup: Setup,
@@ -158,7 +157,7 @@ pub(super) fn name_run() -> RunName {
 /// # Errors
 /// The supervisor's own part of the set-up failed. A failure inside is in the [`Running`].
 pub(super) fn launch(
-    policy: &Policy,
+    terms: &Arc<Terms>,
     plan: Plan,
     name: RunName,
     command: &Command,
@@ -184,8 +183,10 @@ pub(super) fn launch(
     let mut guard = cgroup::Guard::new(plan.groups.clone());
     let gate::Started { process, network, ends, unmapped, scratch, cgroup, clone, released, released_us } =
         gate::start(&plan, &mut guard)?;
+    // The report has it. It is made here, while the child makes its root.
+    terms.digest();
     let (cgroup_us, clone_us) = (micros(sweep + cgroup), micros(clone));
-    let keep = policy.output.keep.value.0;
+    let keep = terms.policy.output.keep.value.0;
     let (stdout, stderr) = match sinks {
         None => (Output::keep(ends.stdout, keep), Output::keep(ends.stderr, keep)),
         Some((out, err)) => (Output::pass(ends.stdout, out), Output::pass(ends.stderr, err)),
@@ -228,15 +229,14 @@ pub(super) fn launch(
         status: None,
         ended: None,
         drain_until: None,
-        digest: policy.digest(),
-        policy: policy.clone(),
+        terms: Arc::clone(terms),
         plan,
         name,
         argv: command.display(),
         started_at,
         started,
     };
-    if let Some(limit) = running.policy.limits.cpu_time.value {
+    if let Some(limit) = running.terms.policy.limits.cpu_time.value {
         // Nothing is used up yet.
         running.next_cpu_check = Some(released + running.soonest(limit.0 * 1000));
     }
@@ -471,14 +471,14 @@ impl Running {
     /// How many bytes there were.
     fn take_output(&mut self, is_stdout: bool) -> Result<u64, Error> {
         let written = self.stdout.total() + self.stderr.total();
-        let allowed = self.policy.output.limit.value.map_or(u64::MAX, |limit| limit.0.saturating_sub(written));
+        let allowed = self.terms.policy.output.limit.value.map_or(u64::MAX, |limit| limit.0.saturating_sub(written));
         let stream = if is_stdout { &mut self.stdout } else { &mut self.stderr };
         let count = stream
             .fill(&mut self.buffer, allowed)
             .map_err(|error| refused("read output", Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))?;
         if count > allowed {
             self.output_cut = true;
-            match self.policy.output.on_overflow.value {
+            match self.terms.policy.output.on_overflow.value {
                 // Whether or not the program has meanwhile ended by itself.
                 OnOverflow::Kill => {
                     self.cause.get_or_insert(Cause::Output);
@@ -650,7 +650,7 @@ impl Running {
         if let Some(samples) = &mut self.samples
             && now >= self.next_sample
         {
-            let limit = self.policy.limits.memory.value.0;
+            let limit = self.terms.policy.limits.memory.value.0;
             let limit = (!self.plan.applies(Layer::CgroupMemory)).then_some(limit);
             let over = samples.take(init, limit);
             self.next_sample = now + SAMPLE;
@@ -666,7 +666,7 @@ impl Running {
 
     /// Ends the run when the tree has used up its CPU time, else says when that can be at the earliest.
     fn check_cpu(&mut self, now: Instant) {
-        let Some(limit) = self.policy.limits.cpu_time.value else { return };
+        let Some(limit) = self.terms.policy.limits.cpu_time.value else { return };
         let used = self.cpu_us().unwrap_or(0);
         let left = (limit.0 * 1000).saturating_sub(used);
         if left == 0 {
@@ -680,7 +680,7 @@ impl Running {
     /// How soon so many microseconds of CPU time can be used up.
     fn soonest(&self, left: u64) -> Duration {
         let machine = u64::from(self.plan.cpus) * 1000;
-        let cpus = self.policy.limits.cpus.value.filter(|_| self.plan.applies(Layer::CgroupCpu));
+        let cpus = self.terms.policy.limits.cpus.value.filter(|_| self.plan.applies(Layer::CgroupCpu));
         let most = cpus.map_or(machine, |cpus| u64::from(cpus.0).clamp(1, machine));
         // A period of the CPU rate may be used up ahead of time: look a little earlier.
         let earliest = Duration::from_micros(left.saturating_mul(1000) / most * 9 / 10);
@@ -692,7 +692,7 @@ impl Running {
     }
 
     fn wall_deadline(&self) -> Option<Instant> {
-        self.policy.limits.wall.value.map(|limit| self.started + Duration::from_millis(limit.0))
+        self.terms.policy.limits.wall.value.map(|limit| self.started + Duration::from_millis(limit.0))
     }
 
     /// The next moment at which time alone makes something happen.
