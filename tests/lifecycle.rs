@@ -181,6 +181,8 @@ fn killing_jail_kills_everything_inside() {
     live.wait_ready();
     let inside = live.inside();
     assert_eq!(inside.len(), 2, "init and the payload");
+    let lives = |pid: &i32| PathBuf::from(format!("/proc/{pid}/root/usr")).exists();
+    assert!(inside.iter().any(lives), "the root of none is seen from here: {inside:?}");
 
     live.signal(Signal::SIGKILL);
     let run = live.wait();
@@ -188,7 +190,6 @@ fn killing_jail_kills_everything_inside() {
     assert_eq!((run.code, run.signal), (None, Some(9)), "{run}");
     run.assert_clean();
     // Looked for by what is in their memory, they are gone a moment before their root is.
-    let lives = |pid: &i32| PathBuf::from(format!("/proc/{pid}/root/usr")).exists();
     let end = Instant::now() + prompt();
     while inside.iter().any(lives) {
         assert!(Instant::now() < end, "{inside:?}");

@@ -1,9 +1,10 @@
 //! The system call filter: from the words of a policy to rules, and from rules to classic BPF.
 //!
 //! For: what each call number answers (the reference semantics, [`Filter::decide`]), the program that the
-//! kernel runs ([`Filter::compile`]), and the same as text for people (`Filter::table`, in tests).
+//! kernel runs ([`Filter::compile`]; both that a run loads: [`Programs`]), and the same as text for people
+//! (`Filter::table`, in tests).
 //! Not for: installing a filter (the child does that) or watching calls.
-//! Runs in: the supervisor, while a plan is made.
+//! Runs in: the supervisor, before the first plan is made.
 //!
 //! What a number answers, first match wins:
 //! - another architecture than the one `jail` was built for, and x32 numbers: the process is killed;
