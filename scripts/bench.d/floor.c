@@ -435,6 +435,19 @@ static void remove_group(int fd) {
     close(fd);
 }
 
+/* Whether a v1 group in DIR, as in /sys/fs/cgroup/cpu,cpuacct/…, has the file NAME: cpuacct.usage. */
+static int has(const char *dir, const char *name) {
+    size_t length = strcspn(name, ".");
+    for (const char *at = dir; (at = strchr(at, '/')); at++)
+        for (const char *word = at + 1;; word++) {
+            size_t end = strcspn(word, ",/");
+            if (end == length && !strncmp(word, name, length)) return 1;
+            word += end;
+            if (*word != ',') break;
+        }
+    return 0;
+}
+
 static void counter(int group, const char *name) {
     char buffer[4096];
     int fd = openat(group, name, O_RDONLY | O_CLOEXEC);
@@ -456,7 +469,7 @@ static int start(int out, int err) {
             put(group[g], limits[which].file, limits[which].value, limits[which].optional);
         }
         if (!v2) tasks[g] = FD(openat(group[g], "tasks", O_WRONLY | O_CLOEXEC));
-        if (!v2 && (oom_control = openat(group[g], "memory.oom_control", O_RDONLY | O_CLOEXEC)) >= 0) {
+        if (!v2 && has(groups[g].dir, "memory") && (oom_control = openat(group[g], "memory.oom_control", O_RDONLY | O_CLOEXEC)) >= 0) {
             char line[64];
             oom = FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
             snprintf(line, sizeof line, "%d %d", oom, oom_control);
@@ -503,10 +516,12 @@ static int start(int out, int err) {
     if (p.setup[0] >= 0) close(p.setup[0]);
     close(pidfd);
     close(p.tie[1]);
-    static const char *const counters[] = { "cpuacct.usage", "cpu.stat", "memory.max_usage_in_bytes", "memory.oom_control",
-                                            "memory.peak", "memory.events", "pids.peak", "pids.events" };
+    static const char *const counters[] = { "cpu.stat", "pids.peak", "pids.events", "memory.max_usage_in_bytes",
+                                            "memory.oom_control", "cpuacct.usage", "memory.peak", "memory.events" };
+    /* The first six are v1's; v2 has the first three and the last two. */
     for (int g = group_count - 1; g >= 0; g--) {
-        for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) counter(group[g], counters[i]);
+        for (int i = 0; i < 8; i++)
+            if (v2 ? i < 3 || i > 5 : i < 6 && has(groups[g].dir, counters[i])) counter(group[g], counters[i]);
         remove_group(group[g]);
     }
     if (oom >= 0) close(oom);
