@@ -4,14 +4,14 @@
 //! Not for: order (the plan's) or words (the supervisor's).
 //! Runs in: init and the payload.
 
-use crate::sandbox::child::{Next, Script, Slots, close_all_but, init, record};
+use crate::sandbox::child::{Payload, Script, Slots, close_all_but, init, record};
 use crate::sandbox::plan::op::{Op, Slot, Text};
 use crate::sandbox::sys::fd::{self, CWD, Fd};
 use crate::sandbox::sys::{Errno, Result, ZStr, confine, mount, process};
 
 const EMPTY: ZStr<'static> = ZStr::literal(b"\0");
 
-pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mut init::State) -> Result<Next> {
+pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mut init::State) -> Result<()> {
     match op {
         Op::HoldSignals => {
             process::set_signal_mask(!0)?;
@@ -132,10 +132,10 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
         Op::NoNewPrivs => confine::no_new_privs()?,
         Op::Undumpable => confine::undumpable()?,
         Op::BecomeReaper => confine::become_reaper()?,
-        Op::SpawnPayload => match process::fork()? {
-            0 => return Ok(Next::BecomePayload),
-            pid => state.payload = pid,
-        },
+        Op::SpawnPayload => {
+            let payload = Payload { script: *script, slots: *slots, state: *state };
+            state.payload = process::fork_beside(payload)?;
+        }
         Op::KeepOnly { slots: [a, b, c, d, e] } => {
             let kept = [slots.get(a)?, slots.get(b)?, slots.get(c)?, slots.get(d)?, slots.get(e)?];
             close_all_but(&kept, 0)?;
@@ -202,7 +202,7 @@ pub(super) fn execute(script: &Script<'_>, op: Op, slots: &mut Slots, state: &mu
             init::kill_all()?;
         }
     }
-    Ok(Next::Step)
+    Ok(())
 }
 
 /// Opens `path` below the new root as a bare location. No component may be a symbolic link: a planted

@@ -12,7 +12,7 @@ use crate::sandbox::sys::fd;
 use crate::sandbox::sys::{Errno, Result, process};
 
 /// What init remembers.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct State {
     /// The payload's pid inside, 0 before it is there.
     pub(super) payload: i32,

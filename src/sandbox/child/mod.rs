@@ -2,12 +2,13 @@
 //!
 //! For: carrying out a script, step by step, and saying in 16 bytes which step failed.
 //! Not for: deciding anything. What to do, in which order, with which flags was settled by the plan.
-//! Runs in: init (pid 1 of the jail) and the payload until its exec; [`hold`] in a process of its own.
+//! Runs in: init (pid 1 of the jail) and the payload until its exec, both in the same memory; [`hold`] in a process of
+//! its own in the supervisor's.
 //!
 //! This code runs in a copy of a process whose other threads vanished wherever they stood, so it holds
 //! to the rules of a signal handler and more: no heap (nothing with a destructor), no locks, no panics
 //! (no indexing, no unwrap, no arithmetic that can overflow), no standard library that does any of it,
-//! no fallbacks. `scripts/check-child` walks the disassembly from [`run`] and [`hold`] and demands exactly that.
+//! no fallbacks. `scripts/check-child` walks the disassembly from the three entries and demands exactly that.
 
 mod execute;
 mod init;
@@ -15,7 +16,7 @@ pub(crate) mod record;
 
 use crate::sandbox::plan::op::{FilterOf, Op, SLOTS, Slot, Text};
 use crate::sandbox::sys::fd::{self, Fd};
-use crate::sandbox::sys::process::ExecBlock;
+use crate::sandbox::sys::process::{self, Entry, ExecBlock};
 use crate::sandbox::sys::{Errno, Result, ZStr};
 
 use record::{Record, Role};
@@ -81,24 +82,28 @@ impl Slots {
     }
 }
 
-/// What a step asks the loop to do next.
-enum Next {
-    Step,
-    /// In the new process: go on with the payload's script.
-    BecomePayload,
-    /// Leave with this code.
-    Leave,
-}
-
-/// Entry of the child. The value is an exit code, which only says "failed": the record says the rest.
+/// Entry of init. The value is an exit code, which says nothing: the records do.
 #[inline(never)]
 pub(crate) fn run(script: &Script<'_>, slots: &mut Slots) -> i32 {
-    let mut state = init::State::new();
-    match walk(script, script.init, Role::Init, slots, &mut state) {
-        Next::BecomePayload => match walk(script, script.payload, Role::Payload, slots, &mut state) {
-            Next::Step | Next::BecomePayload | Next::Leave => 1,
-        },
-        Next::Step | Next::Leave => 0,
+    walk(script, script.init, Role::Init, slots, &mut init::State::new());
+    0
+}
+
+/// The payload's own: what it and init would change under each other's hands. The script stays where it is, in the
+/// memory that they share until the exec.
+#[derive(Clone, Copy)]
+struct Payload<'a> {
+    script: Script<'a>,
+    slots: Slots,
+    state: init::State,
+}
+
+impl Entry for Payload<'_> {
+    /// Entry of the payload. It leaves only without an exec.
+    extern "C" fn enter(own: &mut Self) -> ! {
+        let Self { script, slots, state } = own;
+        walk(script, script.payload, Role::Payload, slots, state);
+        process::exit(1)
     }
 }
 
@@ -137,24 +142,20 @@ fn close_all_but(kept: &[Fd], first: u32) -> Result<()> {
     }
 }
 
-fn walk(script: &Script<'_>, ops: &[Op], role: Role, slots: &mut Slots, state: &mut init::State) -> Next {
+fn walk(script: &Script<'_>, ops: &[Op], role: Role, slots: &mut Slots, state: &mut init::State) {
     let mut step: u16 = 0;
     for &op in ops {
         match execute::execute(script, op, slots, state) {
-            Ok(Next::Step) => {}
-            Ok(next) => return next,
+            Ok(()) => {}
             Err(errno) => {
                 let record = Record::Failed { role, step, errno: errno.0 }.encode();
                 // Nobody to tell if this fails too: the supervisor then sees an end without an exec.
                 if let Ok(setup) = slots.get(Slot::SETUP)
                     && fd::write(setup, &record).is_err()
-                {
-                    return Next::Leave;
-                }
-                return Next::Leave;
+                {}
+                return;
             }
         }
         step = step.saturating_add(1);
     }
-    Next::Leave
 }

@@ -3,13 +3,16 @@
 //! For: starting, ending and reaping, on both sides of the clone.
 //! Runs in: the child and the supervisor; each wrapper says which.
 
+use std::cell::UnsafeCell;
 use std::ffi::{CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fd::{Fd, drop_result};
-use super::raw::{call, int, to_int, word};
+pub(crate) use super::raw::Entry;
+use super::raw::{call, clone_beside, int, to_int, word};
 use super::{Errno, Result, ZStr};
 
 /// A process as both the kernel's number and a handle that cannot be reused. Whoever lets go of one that
@@ -209,11 +212,34 @@ pub(crate) fn spawn_beside(flags: i32, child: extern "C" fn(*mut libc::c_void) -
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// clone(2), as init calls it: a copy of this process whose end it sees as SIGCHLD. In the child the
-/// value is 0.
-pub(crate) fn fork() -> Result<i32> {
-    // SAFETY: no pointers; without CLONE_VM the child has a copy of all memory.
-    unsafe { call(libc::SYS_clone, [int(libc::SIGCHLD), 0, 0, 0, 0, 0]) }.map(to_int)
+/// What a process of [`fork_beside`] runs on: in each init the copy that is its own, and nobody's in the supervisor.
+/// `scripts/check-child` holds all that the child calls to less than half of it.
+#[repr(C, align(16))]
+struct Stack(UnsafeCell<[MaybeUninit<u8>; 16 * 1024]>);
+
+// SAFETY: what is in it is reached through `fork_beside` alone, which gives it away once.
+unsafe impl Sync for Stack {}
+
+static STACK: Stack = Stack(UnsafeCell::new([MaybeUninit::uninit(); 16 * 1024]));
+static STACK_GIVEN: AtomicBool = AtomicBool::new(false);
+
+/// clone(2), as init calls it: a process in this one's memory (CLONE_VM) that enters `E` with its own copy of `own`, and
+/// whose end this one sees as SIGCHLD. The value is its pid. There can be one in a process. Child.
+///
+/// Both go on at once: of the memory that it shares the new process reads what nobody changes any more. Nothing is
+/// copied for it, as a fork would, neither page tables nor, one by one, the pages that either writes to.
+pub(crate) fn fork_beside<E: Entry>(own: E) -> Result<i32> {
+    const { assert!(size_of::<E>() <= 2048 && align_of::<E>() <= 16, "it stands at the upper end of the stack") };
+    if STACK_GIVEN.swap(true, Ordering::Relaxed) {
+        return Err(Errno(libc::EBUSY));
+    }
+    let place = STACK.0.get().cast::<E>();
+    let place = place.map_addr(|start| start.saturating_add(size_of::<Stack>().saturating_sub(size_of::<E>())) & !15);
+    // SAFETY: `place` is in `STACK`, which was just given to us alone, has room for an `E` above it, and is aligned.
+    unsafe { place.write(own) };
+    // SAFETY: no flag but CLONE_VM and the exit signal; `place` holds an `E` and is a multiple of 16. What is below it
+    // is the new process's for good, and more than the child calls for.
+    unsafe { clone_beside(int(libc::CLONE_VM | libc::SIGCHLD), place) }.map(to_int)
 }
 
 /// exit_group(2). Never inlined: `scripts/check-child` looks for it by name.

@@ -44,7 +44,74 @@ pub(super) unsafe fn call(nr: Nr, a: [usize; 6]) -> Result<usize> {
             options(nostack),
         );
     }
-    // The kernel returns -4095..=-1 for an error (syscall(2), "Architecture calling conventions").
+    result(value)
+}
+
+/// What a process does that [`clone_beside`] starts.
+pub(crate) trait Entry: Copy {
+    /// Its own copy of what it was given, at the upper end of its stack.
+    extern "C" fn enter(own: &mut Self) -> !;
+}
+
+/// clone(2) with `flags`, in the same memory; the new process enters `E` on the stack below `own`. The value is its
+/// pid.
+///
+/// A function that returned in both processes would return twice through the same frames: hence the call from here,
+/// whose target stands in the instruction for `scripts/check-child` to follow.
+///
+/// # Safety
+/// `flags` has CLONE_VM and nothing that makes the kernel follow another argument. `own` is a multiple of 16 and
+/// holds an `E`; it and enough room below it for all that `E` calls are nobody else's for as long as the process is
+/// there or until its exec.
+#[inline]
+pub(super) unsafe fn clone_beside<E: Entry>(flags: usize, own: *mut E) -> Result<usize> {
+    let value: i64;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `call`. The new process comes back from the kernel with `own` as its stack pointer, which is also
+    // its argument, aligned for a call as the System V ABI wants it (3.2.2), and does not come out of the block.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, rsp",
+            "call {enter}",
+            "ud2",
+            "2:",
+            enter = sym E::enter,
+            inlateout("rax") libc::SYS_clone => value,
+            in("rdi") flags, in("rsi") own, in("rdx") 0, in("r10") 0, in("r8") 0, in("r9") 0,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as in `call`. The new process comes back from the kernel with `own` as its stack pointer, which is also
+    // its argument, aligned as the AAPCS64 wants it (6.4.5), and does not come out of the block.
+    unsafe {
+        asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, sp",
+            "bl {enter}",
+            "brk #1",
+            "2:",
+            enter = sym E::enter,
+            in("x8") libc::SYS_clone,
+            inlateout("x0") flags => value,
+            in("x1") own, in("x2") 0, in("x3") 0, in("x4") 0, in("x5") 0,
+            lateout("x30") _,
+            options(nostack),
+        );
+    }
+    result(value)
+}
+
+/// The kernel returns -4095..=-1 for an error (syscall(2), "Architecture calling conventions").
+#[inline]
+fn result(value: i64) -> Result<usize> {
     if (-4095..0).contains(&value) {
         #[expect(clippy::cast_possible_truncation, reason = "the range was just checked")]
         return Err(Errno(-value as i32));
