@@ -311,12 +311,20 @@ impl Host {
     }
 }
 
-/// A file of the kernel's, in as few calls as can be: it has no size to ask for, and fits.
+/// A file of the kernel's, in as few calls as can be: it has no size to ask for, and most fit into a page. Through the
+/// stack, so that no more of the heap is touched than is kept.
 pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
-    const ROOM: usize = 8192;
-    let mut text = String::with_capacity(ROOM);
-    fs::File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
-    Ok(text)
+    let mut file = fs::File::open(path)?;
+    let mut text = Vec::new();
+    let mut page = [0; 4096];
+    loop {
+        match file.read(&mut page) {
+            Ok(0) => return String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
+            Ok(count) => text.extend_from_slice(page.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn read(path: &str) -> Result<String, Error> {
@@ -391,16 +399,21 @@ fn jail_ids(uid_map: &str) -> (u32, u32) {
     best
 }
 
+const MIXED: &str = "other controllers are mounted as cgroup v1, and a run uses one version";
+
 /// Where groups can be made: `mountinfo` and `cgroup` are the texts of /proc/self/…
 fn cgroups(mountinfo: &str, cgroup: &str) -> GroupHomes {
     let mounts: Vec<CgroupMount<'_>> = mountinfo.lines().filter_map(CgroupMount::parse).collect();
     let unified = mounts.iter().find(|mount| mount.version == CgroupVersion::V2);
+    let mixed = mounts.iter().any(|mount| mount.version == CgroupVersion::V1 && mount.has(Controller::Memory));
     let mut homes: GroupHomes = Controller::ALL
         .into_iter()
         .map(|controller| {
             let v1 = mounts.iter().find(|mount| mount.version == CgroupVersion::V1 && mount.has(controller));
             let home = match (v1, unified) {
                 (Some(mount), _) => v1_home(mount, controller, cgroup),
+                // A figure and no layer: of use only beside limits, which are elsewhere.
+                (None, Some(_)) if controller == Controller::Io && mixed => Err(MIXED.to_owned()),
                 (None, Some(mount)) => v2_home(mount, controller, cgroup),
                 (None, None) => Err(format!("no cgroup mount with the {} controller", controller.name())),
             };
@@ -411,7 +424,7 @@ fn cgroups(mountinfo: &str, cgroup: &str) -> GroupHomes {
     if has(&homes, CgroupVersion::V1) && has(&homes, CgroupVersion::V2) {
         // A run joins its v1 groups and is born into its v2 group, never both.
         for home in homes.values_mut().filter(|home| matches!(home, Ok(home) if home.version == CgroupVersion::V2)) {
-            *home = Err("other controllers are mounted as cgroup v1, and a run uses one version".to_owned());
+            *home = Err(MIXED.to_owned());
         }
     }
     homes

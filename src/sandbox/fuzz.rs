@@ -75,7 +75,7 @@ pub(crate) fn plan(text: &str) -> bool {
         }
     }
     let Ok(policy) = Policy::new(&profile) else { return false };
-    let run = RunName { name: "jail-1-2-3".to_owned(), number: 7 };
+    let run = RunName { name: "jail-1-2-3".to_owned(), number: 7, counted: false };
     let terms = Terms::new(policy).unwrap_or_else(|error| panic!("a policy without a filter: {error}"));
     let plan = match Plan::new(&terms, &host, &command, &run) {
         Ok(plan) => plan,

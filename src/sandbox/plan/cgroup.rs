@@ -156,13 +156,13 @@ pub(super) fn lower(host: &Host, policy: &Policy, groups: &Groups) -> Vec<Step<H
         limit(dir, "pids.max", tasks.to_string(), false, &policy.limits.pids.origin);
     }
     if let (Some(dir), Some(cpus)) = (groups.dir(Controller::Cpu), policy.limits.cpus.value) {
-        // Thousandths of a CPU are microseconds in a period of 1 ms; the period is 100 ms.
+        // Thousandths of a CPU are microseconds in a period of 1 ms; the period of a new group is 100 ms
+        // (Documentation/scheduler/sched-bwc.rst).
         let quota = u64::from(cpus.0) * 100;
         let origin = &policy.limits.cpus.origin;
         if v2 {
             limit(dir, "cpu.max", format!("{quota} 100000"), false, origin);
         } else {
-            limit(dir, "cpu.cfs_period_us", "100000".to_owned(), false, origin);
             limit(dir, "cpu.cfs_quota_us", quota.to_string(), false, origin);
         }
     }

@@ -147,6 +147,8 @@ pub(crate) struct RunName {
     pub(crate) name: String,
     /// Different for runs that are alive at the same time, as far as 32 bits go.
     pub(crate) number: u32,
+    /// The supervisor counts the network namespaces of its runs, and looks at this one when init says that it is there.
+    pub(crate) counted: bool,
 }
 
 /// A plan in the making.
@@ -202,7 +204,7 @@ impl Plan {
 
         let mut plan = Lowering::new(policy, host, map, own.clone());
         let mut cgroup_steps = cgroup::lower(host, policy, &groups);
-        plan.enter(&groups);
+        plan.enter(&groups, run.counted);
         if isolation == Isolation::Full {
             mounts::lower(&mut plan, &view)?;
             plan.surroundings();
@@ -293,9 +295,9 @@ impl Plan {
         self.exec.path()
     }
 
-    /// Whether init makes a network namespace.
-    pub(crate) fn has_own_network(&self) -> bool {
-        self.init.contains(&Op::UnshareNet)
+    /// Whether init says when its network namespace is there.
+    pub(crate) fn tells_network(&self) -> bool {
+        self.init.contains(&Op::TellNetwork)
     }
 
     /// Whether a layer is going to be applied.
@@ -429,15 +431,16 @@ fn cgroup_detail(host: &Host, layer: Layer) -> String {
 }
 
 impl<'a> Lowering<'a> {
-    const fn new(policy: &'a Policy, host: &'a Host, map: ids::IdMap, own: OwnPlaces) -> Self {
+    /// With room for most plans.
+    fn new(policy: &'a Policy, host: &'a Host, map: ids::IdMap, own: OwnPlaces) -> Self {
         Self {
             policy,
             host,
             map,
             own,
-            arena: Vec::new(),
-            init: Vec::new(),
-            payload: Vec::new(),
+            arena: Vec::with_capacity(4096),
+            init: Vec::with_capacity(192),
+            payload: Vec::with_capacity(64),
             trees: Vec::new(),
             next_slot: Slot::FIRST_EXTRA,
         }
@@ -487,7 +490,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// From the clone to the ids.
-    fn enter(&mut self, groups: &cgroup::Groups) {
+    fn enter(&mut self, groups: &cgroup::Groups, counted: bool) {
         let default = Origin::Default;
         // First: nothing may interrupt the set-up, and the end of the payload must not be missed.
         self.init(Op::HoldSignals, &default);
@@ -503,8 +506,10 @@ impl<'a> Lowering<'a> {
             // Before the gate: it takes long, and the supervisor makes the groups meanwhile.
             let origin = self.policy.net.origin.clone();
             self.init(Op::UnshareNet, &origin);
-            // At once: a supervisor that counts them looks at it before it opens the gate.
-            self.init(Op::TellNetwork, &origin);
+            if counted {
+                // At once: the supervisor looks at it before it opens the gate.
+                self.init(Op::TellNetwork, &origin);
+            }
         }
         // The supervisor makes the groups (v1) and writes the id maps: before them this process has no ids to
         // change to, and files that it makes would belong to nobody.

@@ -13,7 +13,7 @@ use crate::profile::{BUILTIN, Profile};
 use crate::sandbox::Command;
 
 fn run_name() -> RunName {
-    RunName { name: "jail-1-2-3".to_owned(), number: 7 }
+    RunName { name: "jail-1-2-3".to_owned(), number: 7, counted: false }
 }
 
 fn policy(profile: &str, patch: &str) -> Policy {
@@ -181,6 +181,18 @@ fn without_clone3_the_child_joins_its_v2_group_and_forgets_the_callers_handlers(
     });
     assert_eq!(clone, Some((Start::Clone, None)));
     assert!(plan.payload.contains(&Op::ResetSignals { signals: ALL_SIGNALS }));
+}
+
+#[test]
+fn init_says_that_its_network_is_there_where_somebody_counts() {
+    let (terms, host, command) = (Terms::new(policy("strict", "")).unwrap(), Host::made(), Command::new("python3"));
+    let told = |counted| Plan::new(&terms, &host, &command, &RunName { counted, ..run_name() }).unwrap();
+
+    assert!(!told(false).tells_network());
+    let told = told(true);
+    let network = told.init.iter().position(|op| *op == Op::UnshareNet).unwrap();
+    assert_eq!(told.init.get(network + 1), Some(&Op::TellNetwork));
+    assert!(told.tells_network());
 }
 
 #[test]

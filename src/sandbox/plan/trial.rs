@@ -82,14 +82,12 @@ impl Trial {
         let mut steps = Lowering::new(policy, host, map.unwrap_or(unmapped), OwnPlaces::on_our_root());
         match map {
             Some(_) => {
-                steps.enter(&Groups::default());
+                steps.enter(&Groups::default(), false);
                 // Each has a trial of its own.
                 let (net, cgroup) = (matches!(thing, Thing::Net | Thing::Loopback), thing == Thing::Cgroup);
-                steps.init.retain(|step| {
-                    step.op != Op::TellNetwork
-                        && (net || step.op != Op::UnshareNet)
-                        && (cgroup || step.op != Op::UnshareCgroup)
-                });
+                steps
+                    .init
+                    .retain(|step| (net || step.op != Op::UnshareNet) && (cgroup || step.op != Op::UnshareCgroup));
             }
             None => {
                 for op in [Op::HoldSignals, Op::CloseOthers, Op::DieWithParent] {

@@ -8,7 +8,7 @@
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -26,6 +26,9 @@ use super::scratch::lock;
 
 /// How often a process looks for what others left.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// Of a group's directory.
+const MODE: u32 = 0o755;
 
 /// The groups of a run that exist. Dropping it removes them.
 #[derive(Debug)]
@@ -77,8 +80,11 @@ impl Guard {
         fs::create_dir(dir).map_err(|error| refused("make cgroup", dir, &error))?;
         self.made.push(dir.to_owned());
         // Whatever the caller's umask is: one that takes its own right to read would keep it from the lock, and the
-        // child, which has no capabilities here, from its `tasks`.
-        fs::set_permissions(dir, Permissions::from_mode(0o755)).map_err(|error| refused("change", dir, &error))?;
+        // child, which has no capabilities here, from its `tasks`. Most leave the mode as it has to be.
+        let made = fs::symlink_metadata(dir).map_err(|error| refused("look at", dir, &error))?;
+        if made.mode() & 0o7777 != MODE {
+            fs::set_permissions(dir, Permissions::from_mode(MODE)).map_err(|error| refused("change", dir, &error))?;
+        }
         if self.lock.is_none() {
             self.lock = Some(lock(dir).map_err(|error| refused("lock", dir, &error))?);
         }
@@ -301,7 +307,12 @@ pub(super) fn sweep(groups: &Groups) {
     }
     let homes: Vec<&Path> = groups.unique().into_iter().filter_map(Path::parent).collect();
     // A run's first group is the last to be removed: whoever left others left this one too.
-    let Some(Ok(entries)) = homes.first().map(fs::read_dir) else { return };
+    let Some(first) = homes.first() else { return };
+    // A group without others in it has two links, as the kernel counts them.
+    if fs::symlink_metadata(first).is_ok_and(|home| home.nlink() <= 2) {
+        return;
+    }
+    let Ok(entries) = fs::read_dir(first) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         if !name.to_str().is_some_and(is_dead) {

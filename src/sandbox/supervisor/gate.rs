@@ -187,7 +187,7 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 let began = Instant::now();
                 guard.watch()?;
                 cgroup += began.elapsed();
-                if plan.has_own_network() && Network::is_counted() {
+                if plan.tells_network() {
                     // While init waits: later it may have come and gone before this process has its turn.
                     wait_for_word(&ends.setup, &process)?;
                     network = process.as_ref().and_then(|process| Network::of(process.pid));

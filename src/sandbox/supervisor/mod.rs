@@ -149,7 +149,12 @@ pub(super) fn name_run() -> RunName {
     let pid = std::process::id();
     let started = *STARTED.get_or_init(|| start_time(pid).unwrap_or(0));
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    RunName { name: cgroup::name(pid, started, run), number: pid.wrapping_add(run.wrapping_mul(7919)) }
+    RunName {
+        name: cgroup::name(pid, started, run),
+        number: pid.wrapping_add(run.wrapping_mul(7919)),
+        // The command makes no second, and need not pay for it.
+        counted: run > 0,
+    }
 }
 
 /// Carries out a plan up to the moment when the program runs, or the set-up has failed.
@@ -294,7 +299,6 @@ fn millis(duration: Duration) -> u64 {
 enum Event {
     Ended,
     Setup,
-    Status,
     Signal,
     Oom,
     StdinSource,
@@ -383,9 +387,6 @@ impl Running {
         if let Some(setup) = &self.setup_pipe {
             set.push((Event::Setup, setup.as_fd(), PollFlags::POLLIN));
         }
-        if self.status.is_none() && self.ended.is_none() && self.setup_pipe.is_none() {
-            set.push((Event::Status, self.status_pipe.as_fd(), PollFlags::POLLIN));
-        }
         if let Some(signals) = &self.signals {
             set.push((Event::Signal, signals.fd.as_fd(), PollFlags::POLLIN));
         }
@@ -426,7 +427,6 @@ impl Running {
                 }
             }
             Event::Setup => self.read_setup()?,
-            Event::Status => self.read_status(),
             Event::Signal => self.read_signal()?,
             Event::Oom => {
                 self.guard.clear_oom_event().map_err(|error| {
@@ -587,6 +587,8 @@ impl Running {
 
     /// Ends the run for `cause`, unless it is already ending for another, or has ended by itself.
     fn end(&mut self, cause: Cause) {
+        // Nobody waits for it by itself: init's end follows at once.
+        self.read_status();
         if self.status.is_none() {
             self.cause.get_or_insert(cause);
         }
@@ -634,7 +636,6 @@ impl Running {
             self.kill_init();
         }
         if self.wall_deadline().is_some_and(|at| now >= at) {
-            self.read_status();
             self.end(Cause::WallTime);
         }
         if let Some(seen) = self.oom_seen {

@@ -13,7 +13,6 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,13 +41,6 @@ fn waiting() -> MutexGuard<'static, Vec<OwnedFd>> {
 pub(super) struct Network(Option<OwnedFd>);
 
 impl Network {
-    /// Whether this run's is. The first run of a process is not looked after: the command makes no second, and need
-    /// not pay for it.
-    pub(super) fn is_counted() -> bool {
-        static SEVERAL: AtomicBool = AtomicBool::new(false);
-        SEVERAL.swap(true, Ordering::Relaxed)
-    }
-
     /// Of the process `pid`, if it is not this process's own: one that failed to make another has that.
     pub(super) fn of(pid: i32) -> Option<Self> {
         let namespace = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/net")).ok().map(|found| found.ino());
