@@ -233,7 +233,7 @@ static int ruleset(void) {
 static void landlock(void) {
     static const struct { const char *path; uint64_t rights; } rules[] = {
         { "/", 0x8 }, { "/dev", 0xc00e }, { "/dev/shm", 0x77bf }, { "/etc", 0xc },
-        { "/proc", 0x400e }, { "/tmp", 0x77bf }, { "/usr", 0xd }, { workspace, 0xd },
+        { "/proc", 0x400e }, { "/tmp", 0x77bf }, { "/usr", 0x400d }, { workspace, 0xd },
     };
     int set = ruleset();
     if (set < 0) return;

@@ -133,6 +133,18 @@ fn claim_fs_2_system_trees_cannot_be_written() {
 }
 
 #[test]
+fn claim_fs_2_nothing_of_the_system_is_cut_short() {
+    let calls = ["batch", "write-file /tmp/new 10", "truncate /tmp/new", "truncate-to-its-size /usr/bin/env"];
+
+    let answer = Jail::new().probe(calls).answer();
+
+    let answers = answers(&answer);
+    assert_eq!(answers[..2], ["ok 10", "ok"]);
+    // The owner and the mount both forbid it; which of them the kernel asks first has changed.
+    assert!(["errno EACCES", "errno EROFS"].contains(&answers[2]), "{answers:?}");
+}
+
+#[test]
 fn claim_fs_2_scratch_directories_can_be_written() {
     let run = Jail::new().probe([
         "batch",

@@ -121,7 +121,9 @@ fn run(verb: &str, args: &Args<'_>) -> Answer {
         "symlink" => std::os::unix::fs::symlink(args.path(0), args.path(1)).map(nothing).map_err(Into::into),
         "readlink" => Ok(fs::read_link(args.path(0))?.display().to_string()),
         "mknod" => mknod(args.path(0)),
-        "truncate" => truncate(args.path(0)),
+        "truncate" => truncate(args.path(0), 0),
+        // Where it succeeds, nothing is lost.
+        "truncate-to-its-size" => truncate(args.path(0), fs::metadata(args.path(0))?.len()),
         "exec" => exec(args.path(0)),
         "write-file" => write_file(args.path(0), args.number(1)),
         "tmpfs-fill" => write_file(&args.path(0).join("fill"), args.number(1)),
@@ -359,9 +361,9 @@ fn mknod(path: &Path) -> Answer {
     sys(libc::SYS_mknodat, &[c_long::from(libc::AT_FDCWD), path.as_ptr() as c_long, mode, device]).map(nothing)
 }
 
-fn truncate(path: &Path) -> Answer {
+fn truncate(path: &Path, size: u64) -> Answer {
     let path = c_path(path);
-    sys(libc::SYS_truncate, &[path.as_ptr() as c_long, 0]).map(nothing)
+    sys(libc::SYS_truncate, &[path.as_ptr() as c_long, size as c_long]).map(nothing)
 }
 
 fn exec(path: &Path) -> Answer {

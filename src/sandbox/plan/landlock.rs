@@ -88,6 +88,13 @@ impl Rights {
         self.known(rights)
     }
 
+    /// A tree of the system's programs and libraries. Truncation, which a read-only mount and the files' owner forbid,
+    /// is not forbidden here a third time: each open(2) looks for that right too (what is opened could be truncated
+    /// later), and where it is not found below the rule, goes on to the root.
+    pub(super) fn system(&self) -> u64 {
+        self.of(Access::Rx, true) | self.known(BitFlags::from(AccessFs::Truncate))
+    }
+
     /// A scratch file system: as a writable directory, and sockets may be connected to.
     pub(super) fn tmpfs(&self) -> u64 {
         self.of(Access::Rwx, true) | self.known(BitFlags::from(AccessFs::ResolveUnix))
@@ -146,6 +153,8 @@ mod tests {
             before = handled.fs;
             assert_eq!(rights.of(Access::Rx, true) & write, 0);
             assert_eq!(rights.of(Access::Ro, true) & AccessFs::Execute as u64, 0);
+            let truncate = handled.fs & AccessFs::Truncate as u64;
+            assert_eq!(rights.system(), rights.of(Access::Rx, true) | truncate, "and nothing else");
             assert_eq!(handled.net == 0, abi < 4);
             assert_eq!(handled.scoped == 0, abi < 6);
         }

@@ -703,8 +703,12 @@ impl<'a> Lowering<'a> {
         ];
         for part in view.parts() {
             match &part.shows {
-                view::Shows::Bind { found, access, .. } => {
-                    rules.push((part.dest.clone(), rights.of(*access, found.kind == crate::host::Kind::Dir)));
+                view::Shows::Bind { found, access, callers } => {
+                    let rights = match (access, callers, &found.kind) {
+                        (crate::policy::Access::Rx, false, crate::host::Kind::Dir) => rights.system(),
+                        (_, _, kind) => rights.of(*access, *kind == crate::host::Kind::Dir),
+                    };
+                    rules.push((part.dest.clone(), rights));
                 }
                 view::Shows::Tmpfs { .. } => rules.push((part.dest.clone(), rights.tmpfs())),
                 view::Shows::Link { .. } => {}
