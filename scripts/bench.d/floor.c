@@ -7,12 +7,13 @@
  * output, counters read, groups removed.
  * Not for: confining anything. It trusts its arguments, and nothing here is tested to hold.
  *
- *   floor [-2] [-g DIR [-l FILE=VALUE]…]… COMMAND…             one start; output and exit code are COMMAND's
+ *   floor [-2] [-x PART]… [-g DIR [-l FILE=VALUE]…]… COMMAND…  one start; output and exit code are COMMAND's
  *   floor -t THREADS -m MILLISECONDS [-2] [-g …]… COMMAND…     starts from one process, as fast as they come;
  *                                                              prints how many a second
  *
  * -g: make a group in DIR; -l: write VALUE to FILE in the group last named, after "?" if it is there;
- * -2: the group is cgroup v2, which the child is born into; without it, it joins by `tasks`.
+ * -2: the group is cgroup v2, which the child is born into; without it, it joins by `tasks`;
+ * -x: leave a part out, to see what it costs: one of `parts` below.
  * Build: cc -O2 -static -pthread -o floor floor.c
  */
 #define _GNU_SOURCE
@@ -67,6 +68,11 @@ static gid_t caller_group;
 static struct sock_filter filter[400];
 static struct sock_fprog program = { 0, filter };
 static uint64_t landlock_fs, landlock_net, landlock_scoped;
+
+enum { NET, MAP, CAPS, PTS, TEXTS, NODES, ETC, LANDLOCK, FILTERS, COUNTERS, PARTS };
+static const char *const parts[PARTS] = { "net", "map", "caps", "pts", "texts", "nodes", "etc", "landlock", "filters", "counters" };
+static unsigned left_out;
+static int with(int part) { return !(left_out & 1u << part); }
 
 static void die(const char *what) {
     dprintf(2, "floor: %s: %s\n", what, strerror(errno));
@@ -124,7 +130,7 @@ static void compile(void) {
     tree(0, 140);
 }
 
-static void load(struct sock_fprog *what) { MUST(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, what)); }
+static void load(struct sock_fprog *what) { if (with(FILTERS)) MUST(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, what)); }
 
 /* ---- inside ---- */
 
@@ -185,11 +191,11 @@ static void build_root(int mapped) {
         { "etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n" }, { "etc/machine-id", "" },
         { "etc/hostname", "jail\n" }, { "etc/hosts", "127.0.0.1 localhost\n" }, { "etc/resolv.conf", "" }, { ".decoy", "" },
     };
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) file(root, texts[i][0], texts[i][1]);
+    for (size_t i = 0; with(TEXTS) && i < sizeof texts / sizeof *texts; i++) file(root, texts[i][0], texts[i][1]);
     attach(new_fs("proc", (const char *[]){ "subset", "pid", "hidepid", "ptraceable", NULL }, NOSUID | NODEV | NOEXEC), root, "proc");
     static const char *const nodes[] = { "/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero" };
-    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++) bind(root, nodes[i], NOSUID | NOEXEC);
-    attach(new_fs("devpts", (const char *[]){ "ptmxmode", "0666", "mode", "0620", "max", "64", NULL }, NOSUID | NOEXEC), root, "dev/pts");
+    for (size_t i = 0; with(NODES) && i < sizeof nodes / sizeof *nodes; i++) bind(root, nodes[i], NOSUID | NOEXEC);
+    if (with(PTS)) attach(new_fs("devpts", (const char *[]){ "ptmxmode", "0666", "mode", "0620", "max", "64", NULL }, NOSUID | NOEXEC), root, "dev/pts");
     static const char *const links[][2] = {
         { "pts/ptmx", "dev/ptmx" }, { "/proc/self/fd", "dev/fd" }, { "/proc/self/fd/0", "dev/stdin" },
         { "/proc/self/fd/1", "dev/stdout" }, { "/proc/self/fd/2", "dev/stderr" }, { "/proc/self/mounts", "etc/mtab" },
@@ -199,7 +205,7 @@ static void build_root(int mapped) {
     attach(new_fs("tmpfs", (const char *[]){ "size", "16m", "nr_inodes", "1024", "mode", "1777", NULL }, NOSUID | NODEV), root, "dev/shm");
     static const char *const shown[] = { "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
                                          "/etc/mime.types", "/etc/ssl/certs", "/etc/ssl/openssl.cnf" };
-    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) bind(root, shown[i], RDONLY | NOSUID | NODEV | NOEXEC);
+    for (size_t i = 0; with(ETC) && i < sizeof shown / sizeof *shown; i++) bind(root, shown[i], RDONLY | NOSUID | NODEV | NOEXEC);
     attach(new_fs("tmpfs", (const char *[]){ "size", "64m", "nr_inodes", "16384", "mode", "1777", NULL }, NOSUID | NODEV), root, "tmp");
     if (mapped < 0) {
         mapped = FD(syscall(SYS_open_tree, AT_FDCWD, workspace, TREE_CLONE | RECURSIVE | O_CLOEXEC));
@@ -218,7 +224,7 @@ static void build_root(int mapped) {
 
 static void drop_everything(void) {
     MUST(prctl(PR_SET_SECUREBITS, 0xef));
-    for (int cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++) {}
+    for (int cap = 0; with(CAPS) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++) {}
     struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
     struct __user_cap_data_struct none[2] = { { 0 } };
     MUST(syscall(SYS_capset, &head, none));
@@ -226,6 +232,7 @@ static void drop_everything(void) {
 }
 
 static int ruleset(void) {
+    if (!with(LANDLOCK)) return -1;
     struct ruleset set = { landlock_fs, landlock_net, landlock_scoped };
     return (int)syscall(SYS_landlock_create_ruleset, &set, sizeof set, 0);
 }
@@ -477,9 +484,9 @@ static int start(int out, int err) {
             close(oom_control);
         }
     }
-    int mapped = caller == 0 ? map_workspace() : -1;
+    int mapped = caller == 0 && with(MAP) ? map_workspace() : -1;
     int pidfd;
-    uint64_t seven = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+    uint64_t seven = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | (with(NET) ? CLONE_NEWNET : 0);
     pid_t pid = clone_3(seven, &pidfd, 0, v2 && group_count ? group[0] : -1);
     if (pid == 0) init(&p, tasks, mapped);
     int ours[] = { p.in[0], p.out[1], p.err[1], p.setup[1], p.status[1], p.tie[0], p.gate[0], p.gate[1] };
@@ -520,7 +527,7 @@ static int start(int out, int err) {
                                             "memory.oom_control", "cpuacct.usage", "memory.peak", "memory.events" };
     /* The first six are v1's; v2 has the first three and the last two. */
     for (int g = group_count - 1; g >= 0; g--) {
-        for (int i = 0; i < 8; i++)
+        for (int i = 0; with(COUNTERS) && i < 8; i++)
             if (v2 ? i < 3 || i > 5 : i < 6 && has(groups[g].dir, counters[i])) counter(group[g], counters[i]);
         remove_group(group[g]);
     }
@@ -552,8 +559,11 @@ static double seconds(struct timespec t) { return t.tv_sec + t.tv_nsec / 1e9; }
 int main(int argc, char **argv) {
     int threads = 0, option;
     long ms = 1000;
-    while ((option = getopt(argc, argv, "+2g:l:t:m:")) != -1) {
+    while ((option = getopt(argc, argv, "+2g:l:t:m:x:")) != -1) {
+        int part = 0;
+        while (option == 'x' && part < PARTS && strcmp(parts[part], optarg)) part++;
         if (option == '2') v2 = 1;
+        else if (option == 'x' && part < PARTS) left_out |= 1u << part;
         else if (option == 't') threads = atoi(optarg);
         else if (option == 'm') ms = atol(optarg);
         else if (option == 'g' && group_count < GROUPS) groups[group_count++].dir = optarg;
