@@ -187,10 +187,9 @@ pub(super) fn start(plan: &Plan, guard: &mut cgroup::Guard) -> Result<Started, E
                 let began = Instant::now();
                 guard.watch()?;
                 cgroup += began.elapsed();
-                if plan.tells_network() {
+                if let (true, Some(process)) = (plan.tells_network(), &process) {
                     // While init waits: later it may have come and gone before this process has its turn.
-                    wait_for_word(&ends.setup, &process)?;
-                    network = process.as_ref().and_then(|process| Network::of(process.pid));
+                    network = its_network(plan, &ends.setup, process)?;
                 }
                 released = Instant::now();
                 released_us = process::clock_us().map_err(|errno| failed("read the clock", errno))?;
@@ -316,17 +315,21 @@ fn init_failed(plan: &Plan, setup: &OwnedFd) -> Option<Error> {
     }
 }
 
-/// Waits for init's first record, whatever it says, or for its end.
-fn wait_for_word(setup: &OwnedFd, process: &Option<Process>) -> Result<(), Error> {
-    let fds = [Some(setup), process.as_ref().map(|process| &process.pidfd)];
-    let mut fds: Vec<PollFd<'_>> =
-        fds.into_iter().flatten().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+/// Waits for init's word of its network namespace, or for its end.
+fn its_network(plan: &Plan, setup: &OwnedFd, process: &Process) -> Result<Option<Network>, Error> {
+    let mut fds = [setup, &process.pidfd].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
     loop {
         match ppoll(&mut fds, None, None) {
-            Ok(_) => return Ok(()),
+            Ok(_) => break,
             Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(failed("wait for the child", Errno(errno as i32))),
         }
+    }
+    match news(setup)? {
+        News::Record(Record::Networked) => Ok(Network::of(process.pid)),
+        News::Record(Record::Failed { role, step, errno }) => Err(explain::step(plan, role, step, errno, "")),
+        // It was killed; opening the gate says so.
+        News::Record(Record::Ended { .. } | Record::Stamp { .. }) | News::None | News::End => Ok(None),
     }
 }
 
