@@ -151,6 +151,31 @@ pub(crate) struct RunName {
     pub(crate) counted: bool,
 }
 
+/// The steps of one process of the child, and the line that caused each: apart, for the child reads the steps alone.
+#[derive(Debug)]
+pub(super) struct Steps {
+    ops: Vec<Op>,
+    origins: Vec<Origin>,
+}
+
+impl Steps {
+    fn with_capacity(count: usize) -> Self {
+        Self { ops: Vec::with_capacity(count), origins: Vec::with_capacity(count) }
+    }
+
+    fn push(&mut self, op: Op, origin: &Origin) {
+        self.ops.push(op);
+        self.origins.push(origin.clone());
+    }
+
+    fn retain(&mut self, keep: impl FnMut(&Op) -> bool) {
+        let kept: Vec<bool> = self.ops.iter().map(keep).collect();
+        let mut marks = kept.iter().chain(&kept);
+        self.ops.retain(|_| marks.next() == Some(&true));
+        self.origins.retain(|_| marks.next() == Some(&true));
+    }
+}
+
 /// A plan in the making.
 pub(super) struct Lowering<'a> {
     policy: &'a Policy,
@@ -158,8 +183,8 @@ pub(super) struct Lowering<'a> {
     map: ids::IdMap,
     own: OwnPlaces,
     arena: Vec<u8>,
-    init: Vec<Step<Op>>,
-    payload: Vec<Step<Op>>,
+    init: Steps,
+    payload: Steps,
     trees: Vec<Step<HostOp>>,
     next_slot: u8,
 }
@@ -240,8 +265,8 @@ impl Plan {
         #[cfg(sabotage)]
         let sabotaged = sabotage::leave_out(&mut supervisor, &mut plan.init, &mut plan.payload);
         let filters = if applied(Layer::Seccomp) { Arc::clone(filters) } else { Arc::default() };
-        let (init, init_origins) = plan.init.into_iter().map(|step| (step.op, step.origin)).unzip();
-        let (payload, payload_origins) = plan.payload.into_iter().map(|step| (step.op, step.origin)).unzip();
+        let Steps { ops: init, origins: init_origins } = plan.init;
+        let Steps { ops: payload, origins: payload_origins } = plan.payload;
         let plan = Self {
             supervisor,
             init,
@@ -431,27 +456,27 @@ fn cgroup_detail(host: &Host, layer: Layer) -> String {
 }
 
 impl<'a> Lowering<'a> {
-    /// With room for most plans.
+    /// With room for a plan of the usual size.
     fn new(policy: &'a Policy, host: &'a Host, map: ids::IdMap, own: OwnPlaces) -> Self {
         Self {
             policy,
             host,
             map,
             own,
-            arena: Vec::with_capacity(4096),
-            init: Vec::with_capacity(192),
-            payload: Vec::with_capacity(64),
+            arena: Vec::with_capacity(2048),
+            init: Steps::with_capacity(160),
+            payload: Steps::with_capacity(48),
             trees: Vec::new(),
             next_slot: Slot::FIRST_EXTRA,
         }
     }
 
     fn init(&mut self, op: Op, origin: &Origin) {
-        self.init.push(Step { op, origin: origin.clone() });
+        self.init.push(op, origin);
     }
 
     fn payload(&mut self, op: Op, origin: &Origin) {
-        self.payload.push(Step { op, origin: origin.clone() });
+        self.payload.push(op, origin);
     }
 
     fn map_tree(&mut self, op: HostOp, origin: &Origin) {

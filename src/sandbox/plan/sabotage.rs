@@ -10,7 +10,7 @@ use std::env;
 use crate::sandbox::sys::mount::Attrs;
 
 use super::op::{Op, Slot};
-use super::{HostOp, Step, limits};
+use super::{HostOp, Step, Steps, limits};
 
 const NAMESPACES: [(&str, i32); 5] = [
     ("Clone:user", libc::CLONE_NEWUSER),
@@ -29,11 +29,7 @@ const ATTRS: [(&str, Attrs); 4] = [
 
 /// Leaves out what `JAIL_SABOTAGE` names (`KIND` or `KIND:WHICH`, a comma between two) and, unless
 /// `JAIL_SABOTAGE_WITNESSES` is set, every step that would notice. Says whether there was anything to do.
-pub(super) fn leave_out(
-    supervisor: &mut Vec<Step<HostOp>>,
-    init: &mut Vec<Step<Op>>,
-    payload: &mut Vec<Step<Op>>,
-) -> bool {
+pub(super) fn leave_out(supervisor: &mut Vec<Step<HostOp>>, init: &mut Steps, payload: &mut Steps) -> bool {
     let Ok(names) = env::var("JAIL_SABOTAGE") else { return false };
     let named = |name: &str| names.split(',').any(|own| own == name);
     let either = |kind: &str, which: &str| named(kind) || named(&format!("{kind}:{which}"));
@@ -55,11 +51,11 @@ pub(super) fn leave_out(
         | HostOp::Release => true,
     });
     for (role, steps) in [("init", &mut *init), ("payload", &mut *payload)] {
-        steps.retain(|step| {
-            let text = format!("{:?}", step.op);
+        steps.retain(|op| {
+            let text = format!("{op:?}");
             let kind = text.split(' ').next().unwrap_or_default();
-            let which = match step.op {
-                Op::Rlimit { resource, .. } => limits::name(resource),
+            let which = match op {
+                Op::Rlimit { resource, .. } => limits::name(*resource),
                 Op::SetAttrs { slot: Slot::ROOT, .. } => "root",
                 _ => role,
             };
@@ -71,7 +67,7 @@ pub(super) fn leave_out(
     if named("NewProc") {
         // What was to be attached next is not there.
         let mut gone = false;
-        init.retain(|step| match step.op {
+        init.retain(|op| match op {
             Op::NewProc { .. } => {
                 gone = true;
                 false
@@ -103,8 +99,8 @@ pub(super) fn leave_out(
             }
         }
     }
-    for step in init {
-        if let Op::SetAttrs { slot: Slot::MOUNT, attrs, .. } | Op::NewTmpfs { attrs, .. } = &mut step.op {
+    for op in &mut init.ops {
+        if let Op::SetAttrs { slot: Slot::MOUNT, attrs, .. } | Op::NewTmpfs { attrs, .. } = op {
             without(attrs);
         }
     }

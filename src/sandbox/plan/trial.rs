@@ -17,7 +17,7 @@ use crate::sandbox::sys::process::{ExecBlock, Start};
 use super::cgroup::{self, Groups};
 use super::op::{FilterOf, Op, Slot};
 use super::own::OwnPlaces;
-use super::{CAP_SYS_ADMIN, HostOp, Lowering, Plan, Step, ids, landlock, limits, seccomp};
+use super::{CAP_SYS_ADMIN, HostOp, Lowering, Plan, Step, Steps, ids, landlock, limits, seccomp};
 
 /// What can be tried by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,9 +85,7 @@ impl Trial {
                 steps.enter(&Groups::default(), false);
                 // Each has a trial of its own.
                 let (net, cgroup) = (matches!(thing, Thing::Net | Thing::Loopback), thing == Thing::Cgroup);
-                steps
-                    .init
-                    .retain(|step| (net || step.op != Op::UnshareNet) && (cgroup || step.op != Op::UnshareCgroup));
+                steps.init.retain(|op| (net || *op != Op::UnshareNet) && (cgroup || *op != Op::UnshareCgroup));
             }
             None => {
                 for op in [Op::HoldSignals, Op::CloseOthers, Op::DieWithParent] {
@@ -162,7 +160,7 @@ impl Trial {
         steps.add(Op::Open { gate: Slot::SETUP });
         let exec = ExecBlock::new("/".as_ref(), [], [])
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a trial has no program"))?;
-        let (init, init_origins) = steps.init.into_iter().map(|step| (step.op, step.origin)).unzip();
+        let Steps { ops: init, origins: init_origins } = steps.init;
         let plan = Plan {
             supervisor: Vec::new(),
             init,

@@ -25,12 +25,12 @@ impl Plan {
             Isolation::Landlock => init_of_a_domain(&self.init)?,
         }
         payload(&self.payload)?;
-        let in_arena = |text: &Text| {
+        let in_arena = |text: Text| {
             let end = (text.offset as usize).saturating_add(text.len as usize);
             text.len > 0 && self.arena.get(end - 1) == Some(&0)
         };
-        let texts: Vec<Text> = self.init.iter().chain(&self.payload).flat_map(|op| texts(*op)).collect();
-        holds(texts.iter().all(in_arena), "a string of a step is not in the arena")?;
+        let mut texts = self.init.iter().chain(&self.payload).flat_map(|op| texts(*op)).flatten();
+        holds(texts.all(in_arena), "a string of a step is not in the arena")?;
         let filtered = self.payload.iter().any(|op| matches!(op, Op::SetFilter { .. }));
         let filters = [&self.filters.init, &self.filters.payload];
         holds(!filtered || filters.iter().all(|filter| !filter.is_empty()), "a filter is empty")
@@ -213,12 +213,13 @@ fn payload(ops: &[Op]) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn texts(op: Op) -> Vec<Text> {
+/// The strings of a step.
+fn texts(op: Op) -> [Option<Text>; 3] {
     match op {
-        Op::NewTmpfs { size, inodes, mode, .. } => vec![size, inodes, mode],
-        Op::NewOverlay { lower, upper, work } => vec![lower, upper, work],
-        Op::MakeLink { path, target } => vec![path, target],
-        Op::MakeFile { path, content, .. } => vec![path, content],
+        Op::NewTmpfs { size, inodes, mode, .. } => [Some(size), Some(inodes), Some(mode)],
+        Op::NewOverlay { lower, upper, work } => [Some(lower), Some(upper), Some(work)],
+        Op::MakeLink { path, target } => [Some(path), Some(target), None],
+        Op::MakeFile { path, content, .. } => [Some(path), Some(content), None],
         Op::MakeDir { path, .. }
         | Op::MakePoint { path, .. }
         | Op::OpenSource { path, .. }
@@ -226,10 +227,10 @@ fn texts(op: Op) -> Vec<Text> {
         | Op::Chdir { path }
         | Op::LandlockAllow { path, .. }
         | Op::ExpectAbsent { path }
-        | Op::ExpectDenied { path } => vec![path],
-        Op::Attach { dest, .. } => vec![dest],
-        Op::Hostname { name } => vec![name],
-        Op::JoinCgroup { file } => vec![file],
+        | Op::ExpectDenied { path } => [Some(path), None, None],
+        Op::Attach { dest, .. } => [Some(dest), None, None],
+        Op::Hostname { name } => [Some(name), None, None],
+        Op::JoinCgroup { file } => [Some(file), None, None],
         Op::HoldSignals
         | Op::CloseOthers
         | Op::DieWithParent
@@ -280,6 +281,6 @@ fn texts(op: Op) -> Vec<Text> {
         | Op::SendStamps
         | Op::Exec
         | Op::Reap
-        | Op::KillAll => Vec::new(),
+        | Op::KillAll => [None; 3],
     }
 }
