@@ -726,11 +726,18 @@ impl<'a> Lowering<'a> {
             ("/etc".into(), read),
             ("/proc".into(), rights.proc()),
         ];
+        // What is the caller's own and lies below a tree of the system's would have the rights of that as well.
+        let holds_callers = |dir: &Path| {
+            let callers = |part: &&view::Part| matches!(part.shows, view::Shows::Bind { callers: true, .. });
+            view.parts().iter().filter(callers).any(|part| crate::policy::lies_in(&part.dest, dir))
+        };
         for part in view.parts() {
             match &part.shows {
                 view::Shows::Bind { found, access, callers } => {
                     let rights = match (access, callers, &found.kind) {
-                        (crate::policy::Access::Rx, false, crate::host::Kind::Dir) => rights.system(),
+                        (crate::policy::Access::Rx, false, crate::host::Kind::Dir) if !holds_callers(&part.dest) => {
+                            rights.system()
+                        }
                         (_, _, kind) => rights.of(*access, *kind == crate::host::Kind::Dir),
                     };
                     rules.push((part.dest.clone(), rights));

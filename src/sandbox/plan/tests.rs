@@ -196,6 +196,29 @@ fn init_says_that_its_network_is_there_where_somebody_counts() {
 }
 
 #[test]
+fn what_is_the_callers_below_a_system_tree_may_not_be_truncated_either() {
+    let mut host = Host::made();
+    if let crate::host::Files::Made(files) = &mut host.files {
+        files.insert("/data".into(), crate::host::Kind::Dir);
+    }
+    let usr = |patch: &str| {
+        let plan = plan(&policy("strict", patch), &host).unwrap();
+        let rule = |op: &Op| {
+            let Op::LandlockAllow { path, access } = op else { return None };
+            (plan.str(*path) == "/usr").then_some(*access)
+        };
+        plan.payload.iter().find_map(rule).unwrap()
+    };
+
+    let rights = landlock::Rights::new(7);
+    let plain = rights.of(crate::policy::Access::Rx, true);
+    assert_eq!(usr(""), rights.system());
+    assert_eq!(usr("[fs]\nro = [\"/data:/elsewhere\"]"), rights.system());
+    assert_eq!(usr("[fs]\nro = [\"/data:/usr/lib\"]"), plain);
+    assert_ne!(plain, rights.system());
+}
+
+#[test]
 fn the_hosts_network_needs_a_landlock_that_scopes_abstract_sockets() {
     let net = policy("strict", "[net]\nmode = \"host\"");
     let given_up = policy("strict", "allow_degraded = [\"landlock\"]\n[net]\nmode = \"host\"");
