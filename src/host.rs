@@ -5,7 +5,7 @@
 //! Not for: deciding what to do about it (see `sandbox::plan`).
 //! Runs in: the supervisor. Tests make up hosts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read as _};
@@ -16,6 +16,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, ErrorKind, describe, describe_errno};
+use crate::policy::same_path;
 use crate::sandbox::{Rlimit, has_clone3, landlock_abi, last_capability};
 use crate::systemd::Scope;
 
@@ -116,11 +117,11 @@ pub(crate) enum CgroupVersion {
 /// Directories that are known to be where their path says, no component of it being a link: looked at once
 /// for all that lies in them. For one plan only, since the file system changes.
 #[derive(Debug, Default)]
-pub(crate) struct Known(BTreeSet<PathBuf>);
+pub(crate) struct Known(Vec<PathBuf>);
 
 impl Known {
     fn is_real(&mut self, dir: &Path) -> bool {
-        if self.0.contains(dir) {
+        if self.0.iter().any(|known| same_path(known, dir)) {
             return true;
         }
         let real = fs::canonicalize(dir).is_ok_and(|real| real == dir);
@@ -458,6 +459,9 @@ fn in_scope(mountinfo: &str, cgroup: &str, uid: u32) -> Result<(Scope, GroupHome
 
 /// Space, tab, newline and backslash stand in octal in mountinfo.
 fn unescape(field: &str) -> String {
+    if !field.contains('\\') {
+        return field.to_owned();
+    }
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .into_iter()
         .fold(field.to_owned(), |text, (code, character)| text.replace(code, character))

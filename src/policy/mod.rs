@@ -12,7 +12,7 @@ mod print;
 mod types;
 mod validate;
 
-pub(crate) use paths::{in_order, lies_in};
+pub(crate) use paths::{in_order, lies_in, same_path};
 pub use types::{
     Access, Bytes, EnvVar, Isolation, Layer, Limits, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Output, Proc,
     Quota, SystemCalls, Tmpfs, ViewEntry, Workspace,

@@ -9,6 +9,11 @@ use std::cmp::Ordering;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+/// Whether the two are the same path.
+pub(crate) fn same_path(one: &Path, other: &Path) -> bool {
+    one.as_os_str() == other.as_os_str()
+}
+
 /// Whether `path` is `dir` or lies below it.
 pub(crate) fn lies_in(path: &Path, dir: &Path) -> bool {
     let (path, dir) = (path.as_os_str().as_bytes(), dir.as_os_str().as_bytes());
@@ -31,6 +36,7 @@ mod tests {
         #[test]
         fn bytes_say_what_components_say(one in "/|(/[a+][-a]?){1,4}", other in "/|(/[a+][-a]?){1,4}") {
             let (one, other) = (Path::new(&one), Path::new(&other));
+            prop_assert_eq!(same_path(one, other), one == other);
             prop_assert_eq!(lies_in(one, other), one.starts_with(other));
             prop_assert_eq!(in_order(one, other), one.cmp(other));
         }

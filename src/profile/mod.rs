@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use crate::policy::{
     Bytes, EnvVar, Isolation, Layer, Located, MilliCpus, Millis, Net, OnOverflow, Origin, Proc, Quota, Tmpfs,
-    ViewEntry, Workspace,
+    ViewEntry, Workspace, same_path,
 };
 
 /// What was written, in one profile or in several that were merged. Everything is optional.
@@ -214,25 +214,19 @@ impl Profile {
     }
 
     fn leave_out(&mut self, dest: &Path) {
-        self.view.retain(|there| !same(&there.value.dest, dest));
-        self.tmpfs.retain(|there| !same(&there.value.dest, dest));
+        self.view.retain(|there| !same_path(&there.value.dest, dest));
+        self.tmpfs.retain(|there| !same_path(&there.value.dest, dest));
     }
 
     /// Refuses a second entry for a destination in one and the same profile: which of the two was meant?
     fn not_yet_at(&self, dest: &Path) -> Result<(), String> {
-        let view = self.view.iter().find(|there| same(&there.value.dest, dest)).map(|there| &there.origin);
-        let tmpfs = self.tmpfs.iter().find(|there| same(&there.value.dest, dest)).map(|there| &there.origin);
+        let view = self.view.iter().find(|there| same_path(&there.value.dest, dest)).map(|there| &there.origin);
+        let tmpfs = self.tmpfs.iter().find(|there| same_path(&there.value.dest, dest)).map(|there| &there.origin);
         match view.or(tmpfs) {
             Some(origin) => Err(format!("{} is already given by {origin} (keep one of the two)", dest.display())),
             None => Ok(()),
         }
     }
-}
-
-/// Both are normalised, so their bytes tell. `Path`'s own comparison takes both apart, and each entry is held
-/// against all others.
-fn same(one: &Path, other: &Path) -> bool {
-    one.as_os_str() == other.as_os_str()
 }
 
 fn later<T>(slot: &mut Option<T>, patch: Option<T>) {

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use landlock::{ABI, Access as _, AccessFs, AccessNet, BitFlags, Scope};
 
-use crate::policy::{Access, Net, lies_in};
+use crate::policy::{Access, Net, in_order, lies_in, same_path};
 use crate::sandbox::sys::confine::Handled;
 
 /// What a ruleset of this kernel can forbid, given its ABI.
@@ -126,9 +126,9 @@ impl Rights {
 
 /// The rules of a view: a path with no more rights than an ancestor has needs none of its own.
 pub(super) fn reduce(mut rules: Vec<(std::path::PathBuf, u64)>) -> Vec<(std::path::PathBuf, u64)> {
-    rules.sort();
+    rules.sort_by(|(one, few), (other, more)| in_order(one, other).then(few.cmp(more)));
     let covers = |outer: &(std::path::PathBuf, u64), path: &Path, rights: u64| {
-        outer.1 & rights == rights && path != outer.0 && lies_in(path, &outer.0)
+        outer.1 & rights == rights && lies_in(path, &outer.0) && !same_path(path, &outer.0)
     };
     let kept: Vec<_> = rules
         .iter()

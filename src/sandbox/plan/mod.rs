@@ -511,7 +511,8 @@ impl<'a> Lowering<'a> {
 
     /// A path of the inside, relative to the new root.
     fn below_root(&mut self, path: &Path) -> Text {
-        self.path(path.strip_prefix("/").unwrap_or(path))
+        let path = path.as_os_str().as_bytes();
+        self.bytes(path.strip_prefix(b"/").unwrap_or(path))
     }
 
     /// From the clone to the ids.
@@ -747,8 +748,12 @@ impl<'a> Lowering<'a> {
             }
         }
         for (path, access) in landlock::reduce(rules) {
-            let origin =
-                view.parts().iter().find(|part| part.dest == path).map_or(&default, |part| &part.origin).clone();
+            let origin = view
+                .parts()
+                .iter()
+                .find(|part| crate::policy::same_path(&part.dest, &path))
+                .map_or(&default, |part| &part.origin)
+                .clone();
             let path = self.path(&path);
             self.payload(Op::LandlockAllow { path, access }, &origin);
         }

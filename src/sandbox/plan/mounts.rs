@@ -4,12 +4,11 @@
 //! Not for: what is shown (see `view`).
 //! Runs in: the supervisor; the ops run in init.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::host::{Kind, Known};
-use crate::policy::{Access, Origin, Proc};
+use crate::policy::{Access, Origin, Proc, same_path};
 use crate::sandbox::sys::mount::Attrs;
 
 use super::op::{Op, Slot};
@@ -47,7 +46,7 @@ pub(super) fn lower(plan: &mut Lowering<'_>, view: &View) -> Result<(), Error> {
     plan.init(Op::NewTmpfs { slot: Slot::ROOT, size, inodes, mode, attrs: QUIET }, &default);
     // Before the first directory is made, and before any place below it is looked up.
     plan.init(Op::AttachRoot, &default);
-    let mut root = Root { plan, view, made: BTreeSet::from([PathBuf::from("/")]) };
+    let mut root = Root { plan, view, made: vec![PathBuf::from("/")] };
     for dir in OWN_DIRS {
         root.make_dirs(Path::new(dir), &default);
     }
@@ -79,20 +78,20 @@ struct Root<'p, 'a> {
     plan: &'p mut Lowering<'a>,
     view: &'p View,
     /// Directories that exist on file systems of ours.
-    made: BTreeSet<PathBuf>,
+    made: Vec<PathBuf>,
 }
 
 impl Root<'_, '_> {
     /// Makes `dir` and what is missing above it, on file systems of ours.
     fn make_dirs(&mut self, dir: &Path, origin: &Origin) {
-        let mut missing: Vec<PathBuf> =
-            dir.ancestors().filter(|dir| !self.made.contains(*dir)).map(Path::to_owned).collect();
-        missing.reverse();
-        for dir in missing {
-            if self.view.is_ours(&dir) {
-                let path = self.plan.below_root(&dir);
+        let there = |dir: &&Path| self.made.iter().any(|made| same_path(made, dir));
+        // What is above a directory that is there is there too.
+        let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !there(dir)).collect();
+        for dir in missing.into_iter().rev() {
+            if self.view.is_ours(dir) {
+                let path = self.plan.below_root(dir);
                 self.plan.init(Op::MakeDir { path, mode: 0o755 }, origin);
-                self.made.insert(dir);
+                self.made.push(dir.to_owned());
             }
         }
     }

@@ -27,6 +27,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
 use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind};
@@ -64,8 +65,8 @@ impl Programs {
             Isolation::Landlock => filter.in_the_hosts_namespaces(&policy.syscalls, policy.net.value),
         };
         let compile =
-            |filter: &Filter| filter.compile().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()));
-        Ok(Self { init: compile(&Filter::for_init())?, payload: compile(&filter)? })
+            |filter: Filter| filter.compile().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()));
+        Ok(Self { init: compile(Filter::for_init())?, payload: compile(filter)? })
     }
 }
 
@@ -73,8 +74,8 @@ impl Programs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Filter {
     arch: Arch,
-    /// What is done with the calls that have a rule.
-    rules: BTreeMap<u32, Rule>,
+    /// What is done with the calls that have a rule, in the order of their numbers.
+    rules: Vec<(u32, Rule)>,
     /// What is done with every other number of this architecture.
     otherwise: Action,
 }
@@ -90,26 +91,29 @@ impl Filter {
 
     fn for_arch(arch: Arch, syscalls: &SystemCalls, net: Net) -> Result<Self, Vec<(Origin, String)>> {
         Self::check(syscalls)?;
-        let named = |words: &[Located<String>], group: &Group, call: &Call| {
-            words.iter().any(|word| stands_for(&word.value, group, call))
-        };
-        let rule = |group: &Group, call: &Call| {
-            let asked = named(&syscalls.allow, group, call) && !named(&syscalls.deny, group, call);
-            if asked || group.standing == Standing::Essential {
-                arguments::rule(call.name, net)
-            } else {
-                Rule::Do(refusal(group, call))
+        let mut rules = Vec::with_capacity(512);
+        for group in calls::GROUPS {
+            let (allowed, denied) = (Words::of(&syscalls.allow, group), Words::of(&syscalls.deny, group));
+            for call in group.calls {
+                let Some(number) = call.number(arch) else { continue };
+                let asked = allowed.name(call) && !denied.name(call);
+                let rule = if asked || group.standing == Standing::Essential {
+                    arguments::rule(call.name, net)
+                } else {
+                    Rule::Do(refusal(group, call))
+                };
+                rules.push((number, rule));
             }
-        };
-        let rules = in_order(calls::all().filter_map(|(group, call)| Some((call.number(arch)?, rule(group, call)))));
-        Ok(Self { arch, rules, otherwise: Action::Errno(ENOSYS) })
+        }
+        Ok(Self { arch, rules: in_order(rules), otherwise: Action::Errno(ENOSYS) })
     }
 
     /// The same for a program that is in the host's namespaces, where more stands between it and the caller's other
     /// processes and files than Landlock knows of.
     pub(crate) fn in_the_hosts_namespaces(mut self, syscalls: &SystemCalls, net: Net) -> Self {
         for (_, call) in calls::all() {
-            let Some(rule) = call.number(self.arch).and_then(|number| self.rules.get_mut(&number)) else { continue };
+            let place = call.number(self.arch).and_then(|number| self.place(number));
+            let Some((_, rule)) = place.and_then(|place| self.rules.get_mut(place)) else { continue };
             if matches!(rule, Rule::Do(Action::Errno(_) | Action::KillProcess)) {
                 continue;
             }
@@ -144,34 +148,35 @@ impl Filter {
 
     /// The filter of the jail's own init, which does nothing any more but wait, reap, pass signals on and exit.
     pub(crate) fn for_init() -> Self {
-        const CALLS: [&str; 13] = [
-            "clock_gettime",
-            "close",
-            "exit",
-            "exit_group",
-            "kill",
-            "poll",
-            "ppoll",
-            "read",
-            "restart_syscall",
-            "rt_sigreturn",
-            "wait4",
-            "waitid",
-            "write",
-        ];
+        let is_one = |call: &Call| {
+            matches!(
+                call.name,
+                "clock_gettime"
+                    | "close"
+                    | "exit"
+                    | "exit_group"
+                    | "kill"
+                    | "poll"
+                    | "ppoll"
+                    | "read"
+                    | "restart_syscall"
+                    | "rt_sigreturn"
+                    | "wait4"
+                    | "waitid"
+                    | "write"
+            )
+        };
         let arch = Arch::NATIVE;
-        let rules = calls::all()
-            .filter(|(_, call)| CALLS.contains(&call.name))
-            .filter_map(|(_, call)| Some((call.number(arch)?, Rule::Do(Action::Allow))))
-            .collect();
-        Self { arch, rules, otherwise: Action::Errno(EPERM) }
+        let calls = calls::all().filter(|(_, call)| is_one(call));
+        let rules = calls.filter_map(|(_, call)| Some((call.number(arch)?, Rule::Do(Action::Allow)))).collect();
+        Self { arch, rules: in_order(rules), otherwise: Action::Errno(EPERM) }
     }
 
     /// The program for the kernel: a binary search tree over call numbers.
     ///
     /// # Errors
     /// When the program would be longer than the kernel takes, or the filter lets nothing through or everything.
-    pub(crate) fn compile(&self) -> Result<Vec<libc::sock_filter>, CompileError> {
+    pub(crate) fn compile(self) -> Result<Vec<libc::sock_filter>, CompileError> {
         // An empty filter would be a jail in which nothing starts, a full one a layer that is none:
         // both are mistakes of ours that must not pass for success.
         if self.decide_by_name("exit_group") != Some(Action::Allow) {
@@ -188,7 +193,7 @@ impl Filter {
         if arch != self.arch.audit {
             return Action::KillProcess;
         }
-        match self.rules.get(&number) {
+        match self.rule(number) {
             Some(rule) => rule.decide(arguments),
             None if self.is_foreign(number) => Action::KillProcess,
             None => self.otherwise,
@@ -217,7 +222,7 @@ impl Filter {
                 number = next;
             } else {
                 let name = names.get(&number).copied().unwrap_or_default();
-                let rule = self.rules.get(&number).cloned().unwrap_or(Rule::Do(self.otherwise));
+                let rule = self.rule(number).cloned().unwrap_or(Rule::Do(self.otherwise));
                 text += &format!("{number:<8}  {name:<24}  {rule}\n");
                 number += 1;
             }
@@ -226,15 +231,23 @@ impl Filter {
     }
 
     /// The whole filter as one rule.
-    fn root(&self) -> Rule {
+    fn root(self) -> Rule {
         let mut cases: Vec<(u32, u32, Rule)> =
-            self.rules.iter().map(|(number, rule)| (*number, *number, rule.clone())).collect();
+            self.rules.into_iter().map(|(number, rule)| (number, number, rule)).collect();
         if self.arch.has_x32 {
             cases.push((X32, MINUS_ONE - 1, Rule::Do(Action::KillProcess)));
         }
         let by_number = Rule::look(Field::Number, u32::MAX, cases, Rule::Do(self.otherwise));
         let native = vec![(self.arch.audit, self.arch.audit, by_number)];
         Rule::look(Field::Arch, u32::MAX, native, Rule::Do(Action::KillProcess))
+    }
+
+    fn place(&self, number: u32) -> Option<usize> {
+        self.rules.binary_search_by_key(&number, |(number, _)| *number).ok()
+    }
+
+    fn rule(&self, number: u32) -> Option<&Rule> {
+        self.rules.get(self.place(number)?).map(|(_, rule)| rule)
     }
 
     fn is_foreign(&self, number: u32) -> bool {
@@ -248,9 +261,9 @@ impl Filter {
     }
 }
 
-/// The rules by number. A map is quickly made of what is in order, and the numbers are small: sorting them
-/// costs more of a start than all the rest of a filter.
-fn in_order(rules: impl Iterator<Item = (u32, Rule)>) -> BTreeMap<u32, Rule> {
+/// The rules by number. The numbers are small: each rule goes to a place of its own, for sorting them costs as much of
+/// a start as all the rest of a filter.
+fn in_order(rules: Vec<(u32, Rule)>) -> Vec<(u32, Rule)> {
     let mut places: Vec<Option<(u32, Rule)>> = Vec::with_capacity(512);
     for (number, rule) in rules {
         let place = number as usize;
@@ -264,11 +277,34 @@ fn in_order(rules: impl Iterator<Item = (u32, Rule)>) -> BTreeMap<u32, Rule> {
     places.into_iter().flatten().collect()
 }
 
-/// Whether a word means this call: by its name, by its group's, or as a part of `@default`.
-fn stands_for(word: &str, group: &Group, call: &Call) -> bool {
-    call.name == word
-        || group.name == word
-        || (word == DEFAULT && matches!(group.standing, Standing::Essential | Standing::Default))
+/// What the words of a list say of the calls of one group.
+struct Words<'a> {
+    words: &'a [Located<String>],
+    /// One of them means the whole group.
+    whole: bool,
+}
+
+impl<'a> Words<'a> {
+    fn of(words: &'a [Located<String>], group: &Group) -> Self {
+        Self { words, whole: words.iter().any(|word| means_all_of(&word.value, group)) }
+    }
+
+    fn name(&self, call: &Call) -> bool {
+        self.whole || self.words.iter().any(|word| word.value == call.name)
+    }
+}
+
+/// Whether a word means every call of a group: by the group's name, or as a part of `@default`.
+fn means_all_of(word: &str, group: &Group) -> bool {
+    group.name == word || (word == DEFAULT && matches!(group.standing, Standing::Essential | Standing::Default))
+}
+
+/// Of each group that a word means, in whole or in part, the first call that it means.
+fn meant(word: &str) -> impl Iterator<Item = (&'static Group, &'static Call)> {
+    calls::GROUPS.iter().filter_map(move |group| {
+        let all = means_all_of(word, group);
+        group.calls.iter().find(|call| all || call.name == word).map(|call| (group, call))
+    })
 }
 
 /// What is wrong with a word: nobody knows it, or `objection` has something against a call that it stands for.
@@ -278,7 +314,7 @@ fn problem(
     objection: fn(&str, &Group, &Call) -> Option<String>,
 ) -> Option<(Origin, String)> {
     let Located { value: name, origin } = word;
-    let mut known = calls::all().filter(|(group, call)| stands_for(name, group, call)).peekable();
+    let mut known = meant(name).peekable();
     let what = if known.peek().is_some() {
         known.find_map(|(group, call)| objection(name, group, call))?
     } else if let Some(similar) = similar(name) {

@@ -5,14 +5,13 @@
 //! Not for: ops (see `mounts`).
 //! Runs in: the supervisor.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, describe_errno};
 use crate::host::{Files, Found, Host, Kind, Known};
-use crate::policy::{Access, Isolation, Located, Origin, Policy, ViewEntry, Workspace, in_order, lies_in};
+use crate::policy::{Access, Isolation, Located, Origin, Policy, ViewEntry, Workspace, in_order, lies_in, same_path};
 
 /// One part of the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +40,6 @@ pub(crate) enum Shows {
 #[derive(Debug, Clone)]
 pub(crate) struct View {
     parts: Vec<Part>,
-    /// Our own directories, which exist because something is shown below them.
-    dirs: BTreeMap<PathBuf, ()>,
     files: Files,
 }
 
@@ -91,9 +88,9 @@ impl View {
             parts.retain(|part| {
                 let adds_nothing = matches!(&part.shows, Shows::Bind { found: named, access: asked, .. }
                     if *named == found && access.includes(*asked));
-                part.dest != found.path || !adds_nothing
+                !same_path(&part.dest, &found.path) || !adds_nothing
             });
-            if let Some(part) = parts.iter().find(|part| part.dest == found.path) {
+            if let Some(part) = parts.iter().find(|part| same_path(&part.dest, &found.path)) {
                 let problem = format!("{}: {} is the workspace", part.origin, found.path.display());
                 return Err(
                     Error::new(ErrorKind::Usage, problem).with_hint("say --workspace-access write, or --no-workspace")
@@ -104,7 +101,7 @@ impl View {
             parts.push(Part { dest, shows: Shows::Bind { found, access, callers: true }, origin });
         }
         parts.sort_by(|a, b| in_order(&a.dest, &b.dest));
-        let view = Self { dirs: own_dirs(&parts), parts, files: host.files.clone() };
+        let view = Self { parts, files: host.files.clone() };
         view.check_places()?;
         Ok(view)
     }
@@ -117,6 +114,16 @@ impl View {
     /// The innermost part that `path` lies in or is.
     fn part_of(&self, path: &Path) -> Option<&Part> {
         self.parts.iter().filter(|part| lies_in(path, &part.dest)).max_by_key(|part| part.dest.as_os_str().len())
+    }
+
+    /// Whether a directory of our own is at `path`: one that our root always has, a scratch file system, or one that
+    /// exists because something is shown below it.
+    fn is_own_dir(&self, path: &Path) -> bool {
+        let shows = |part: &Part| match part.shows {
+            Shows::Tmpfs { .. } => lies_in(&part.dest, path),
+            Shows::Bind { .. } | Shows::Link { .. } => lies_in(&part.dest, path) && !same_path(&part.dest, path),
+        };
+        OWN_DIRS.iter().any(|dir| same_path(Path::new(dir), path)) || self.parts.iter().any(shows)
     }
 
     /// Whether `path` has to be made on a file system of ours before something can be put there; false
@@ -185,7 +192,7 @@ impl View {
             }
             let next = at.join(&name);
             let target = match self.part_of(&next).map(|part| (part, &part.shows)) {
-                Some((part, Shows::Link { target })) if part.dest == next => Some(target.clone()),
+                Some((part, Shows::Link { target })) if same_path(&part.dest, &next) => Some(target.clone()),
                 Some((part, Shows::Bind { found, access, .. })) => {
                     let below = next.strip_prefix(&part.dest).unwrap_or(Path::new(""));
                     let source = if below.as_os_str().is_empty() { found.path.clone() } else { found.path.join(below) };
@@ -200,7 +207,7 @@ impl View {
                             None
                         }
                         Ok(Kind::Other) => return Inside::Other,
-                        Err(_) if self.dirs.contains_key(&next) => {
+                        Err(_) if self.is_own_dir(&next) => {
                             last = Inside::Dir;
                             None
                         }
@@ -212,7 +219,7 @@ impl View {
                         }
                     }
                 }
-                Some((_, Shows::Tmpfs { .. } | Shows::Link { .. })) | None if self.dirs.contains_key(&next) => {
+                Some((_, Shows::Tmpfs { .. } | Shows::Link { .. })) | None if self.is_own_dir(&next) => {
                     last = Inside::Dir;
                     None
                 }
@@ -264,14 +271,6 @@ fn components(path: &Path) -> Vec<OsString> {
             Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
         })
         .collect()
-}
-
-/// The directories that our root and the scratch file systems need to have.
-fn own_dirs(parts: &[Part]) -> BTreeMap<PathBuf, ()> {
-    let own = OWN_DIRS.iter().map(PathBuf::from);
-    let above = parts.iter().flat_map(|part| part.dest.ancestors().skip(1).map(Path::to_owned));
-    let mounted = parts.iter().filter(|part| matches!(part.shows, Shows::Tmpfs { .. })).map(|part| part.dest.clone());
-    own.chain(above).chain(mounted).map(|dir| (dir, ())).collect()
 }
 
 fn resolve(files: &Files, known: &mut Known, entry: &ViewEntry, origin: &Origin) -> Result<Option<Shows>, Error> {

@@ -132,8 +132,11 @@ const fn refuse(errno: u16) -> Rule {
 
 /// A choice by the value of `field & mask`.
 fn by<'a>(field: Field, mask: u32, cases: impl IntoIterator<Item = (&'a [u32], Rule)>, otherwise: Rule) -> Rule {
-    let each = |(values, rule): (&'a [u32], Rule)| values.iter().map(move |value| (*value, *value, rule.clone()));
-    Rule::look(field, mask, cases.into_iter().flat_map(each).collect(), otherwise)
+    let mut each = Vec::new();
+    for (values, rule) in cases {
+        each.extend(values.iter().map(|value| (*value, *value, rule.clone())));
+    }
+    Rule::look(field, mask, each, otherwise)
 }
 
 /// `clone(unsigned long flags, …)`: no new namespaces. The kernel keeps the lower half of the flags, less the byte of

@@ -55,7 +55,7 @@ pub(super) enum Standing {
 pub(super) struct Group {
     pub(super) name: &'static str,
     pub(super) standing: Standing,
-    calls: &'static [Call],
+    pub(super) calls: &'static [Call],
 }
 
 /// One system call.

@@ -43,7 +43,7 @@ pub(crate) enum CompileError {
 
 /// The program of one rule.
 pub(super) fn program(root: &Rule) -> Result<Vec<libc::sock_filter>, CompileError> {
-    let mut program = Program { reversed: Vec::new(), blocks: Vec::new(), copies: BTreeMap::new() };
+    let mut program = Program { reversed: Vec::with_capacity(512), blocks: Vec::with_capacity(64), copies: BTreeMap::new() };
     let start = program.rule(root)?;
     // The kernel starts at the first instruction, whatever was written last.
     if start + 1 != program.reversed.len() {
@@ -96,13 +96,18 @@ impl<'a> Program<'a> {
     /// The first value of each range of values that lead to one place; the first range begins at 0.
     fn ranges(&mut self, switch: &'a Switch) -> Result<Vec<(u32, usize)>, CompileError> {
         let otherwise = self.rule(&switch.otherwise)?;
-        let mut ranges = Vec::new();
+        let mut ranges = Vec::with_capacity(2 * switch.cases.len() + 1);
         let mut next = Some(0);
+        // Mostly the rule of a value is that of the value before.
+        let mut before = (&switch.otherwise, otherwise);
         for (first, last, then) in &switch.cases {
             if let Some(value) = next.filter(|value| value < first) {
                 ranges.push((value, otherwise));
             }
-            ranges.push((*first, self.rule(then)?));
+            if before.0 != then {
+                before = (then, self.rule(then)?);
+            }
+            ranges.push((*first, before.1));
             next = last.checked_add(1);
         }
         ranges.extend(next.map(|value| (value, otherwise)));
@@ -143,9 +148,11 @@ impl<'a> Program<'a> {
 
     /// A place that a conditional jump can reach and that does the same.
     fn near(&mut self, place: usize) -> Result<usize, CompileError> {
-        let nearest = self.copies.get(&place).copied().unwrap_or(place);
-        if self.distance(nearest) <= REACH {
-            return Ok(nearest);
+        if self.distance(place) <= REACH {
+            return Ok(place);
+        }
+        if let Some(copy) = self.copies.get(&place).filter(|copy| self.distance(**copy) <= REACH) {
+            return Ok(*copy);
         }
         let copy = match self.reversed.get(place) {
             // As short as a jump to it, and one instruction less to run.

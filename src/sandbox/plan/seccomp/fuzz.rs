@@ -34,9 +34,9 @@ pub(crate) fn filter(bytes: &[u8]) -> bool {
         rules.insert(X32 - 1, pool[0].clone());
         rules.insert(u32::MAX, pool[0].clone());
     }
-    let filter = Filter { arch, rules, otherwise };
+    let filter = Filter { arch, rules: rules.into_iter().collect(), otherwise };
 
-    let program = match compile::program(&filter.root()) {
+    let program = match compile::program(&filter.clone().root()) {
         Ok(program) => program,
         Err(CompileError::TooLong(_)) => return false,
         Err(error) => panic!("{error}"),
@@ -48,7 +48,7 @@ pub(crate) fn filter(bytes: &[u8]) -> bool {
     values.sort_unstable();
     values.dedup();
     let numbers: Vec<u32> =
-        filter.rules.keys().flat_map(|number| [number.wrapping_sub(1), *number, number.wrapping_add(1)]).collect();
+        filter.rules.iter().flat_map(|(number, _)| [number.wrapping_sub(1), *number, number.wrapping_add(1)]).collect();
     // A thousand of them, evenly, so that a long filter does not take a second.
     let stride = numbers.len() / 1000 + 1;
     let numbers = numbers.into_iter().step_by(stride);

@@ -105,7 +105,7 @@ pub(super) struct Switch {
 impl Rule {
     /// A choice by `field & mask`. The cases must not overlap.
     pub(super) fn look(field: Field, mask: u32, mut cases: Vec<(u32, u32, Rule)>, otherwise: Self) -> Self {
-        cases.sort_by_key(|(first, _, _)| *first);
+        cases.sort_unstable_by_key(|(first, _, _)| *first);
         Self::Look(Box::new(Switch { field, mask, cases, otherwise }))
     }
 

@@ -126,7 +126,7 @@ fn filters() -> impl Iterator<Item = Filter> {
 #[test]
 fn program_does_what_the_rules_say_for_every_number() {
     for filter in filters().chain([Filter::for_init()]) {
-        let program = filter.compile().unwrap();
+        let program = filter.clone().compile().unwrap();
         for arch in [Arch::X86_64.audit, Arch::AARCH64.audit, I386, 0, u32::MAX] {
             for (number, arguments) in numbers().flat_map(|number| ALIKE.map(|arguments| (number, arguments))) {
                 let want = filter.decide(arch, number, arguments);
@@ -141,9 +141,9 @@ fn program_does_what_the_rules_say_for_a_million_random_calls() {
     let mut random = Random(0x6a61_696c);
     for net in NETS {
         let filter = strict(Arch::NATIVE, net);
-        let program = filter.compile().unwrap();
+        let program = filter.clone().compile().unwrap();
         let mut values = Vec::new();
-        interesting(&filter.root(), &mut values);
+        interesting(&filter.clone().root(), &mut values);
         let mut seen = [0_u32; 3];
         for _ in 0..334_000 {
             let (number, arguments) = random.call(&values);
@@ -166,7 +166,7 @@ fn program_does_what_the_rules_say_for_conditions() {
     let mut random = Random(0x72_756c_6573);
     for net in NETS {
         let filter = strict(Arch::NATIVE, net);
-        let program = filter.compile().unwrap();
+        let program = filter.clone().compile().unwrap();
         for (number, rule) in filter.rules.iter().filter(|(_, rule)| matches!(rule, Rule::Look(_))) {
             let mut values = vec![0, u32::MAX];
             interesting(rule, &mut values);
@@ -231,11 +231,11 @@ fn allows_exactly_what_seccompiler_allows() {
     let allow = returned(Action::Allow);
     let usual = NETS.map(|net| strict(Arch::NATIVE, net));
     for filter in filters() {
-        let program = filter.compile().unwrap();
+        let program = filter.clone().compile().unwrap();
         let reference: Vec<libc::sock_filter> =
             reference(&filter).iter().map(|i| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
         let mut values = Vec::new();
-        interesting(&filter.root(), &mut values);
+        interesting(&filter.clone().root(), &mut values);
         let compare = |arch: u32, number: u32, arguments: [u64; 6]| {
             let ours = run(&program, arch, number, arguments).0 == allow;
             let theirs = run(&reference, arch, number, arguments).0 == allow;
@@ -263,13 +263,13 @@ fn allows_exactly_what_seccompiler_allows() {
 #[test]
 fn program_is_short_and_flat() {
     let filter = strict(Arch::X86_64, Net::None);
-    let program = filter.compile().unwrap();
+    let program = filter.clone().compile().unwrap();
     let steps = |number: u32| run(&program, filter.arch.audit, number, [0; 6]).1;
     let deepest = (0..=480).map(steps).max().unwrap();
     let allowed: Vec<usize> = filter
         .rules
         .iter()
-        .filter(|(_, rule)| **rule == Rule::Do(Action::Allow))
+        .filter(|(_, rule)| *rule == Rule::Do(Action::Allow))
         .map(|(number, _)| steps(*number))
         .collect();
     let mean = allowed.iter().sum::<usize>() / allowed.len();
@@ -312,9 +312,9 @@ fn a_constant_rule_is_one_instruction() {
 
 #[test]
 fn an_empty_filter_and_a_full_one_are_errors() {
-    let nothing = Filter { arch: Arch::NATIVE, rules: BTreeMap::new(), otherwise: NO };
+    let nothing = Filter { arch: Arch::NATIVE, rules: Vec::new(), otherwise: NO };
+    let everything = Filter { otherwise: Action::Allow, ..nothing.clone() };
     assert_eq!(nothing.compile().unwrap_err(), CompileError::AllowsNothing);
-    let everything = Filter { otherwise: Action::Allow, ..nothing };
     assert_eq!(everything.compile().unwrap_err(), CompileError::RefusesNothing);
 }
 
@@ -791,7 +791,7 @@ proptest! {
         let deny: Vec<&str> = deny.into_iter().chain([more]).collect();
         let after = Filter::from_policy(&calls(&allow, &deny), Net::Host).unwrap();
         let mut values = Vec::new();
-        interesting(&before.root(), &mut values);
+        interesting(&before.clone().root(), &mut values);
         let mut random = Random(seed);
         for number in numbers() {
             let (_, arguments) = random.call(&values);
