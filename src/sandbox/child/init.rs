@@ -49,7 +49,8 @@ pub(super) fn reap(slots: &Slots, state: &State) -> Result<()> {
             // Several ends may stand behind one SIGCHLD: reap until there is none.
             while let Some((pid, status)) = reap_one()? {
                 if pid == state.payload {
-                    fd::write(status_pipe, &Record::Ended { status }.encode())?;
+                    let alone = is_alone()?;
+                    fd::write(status_pipe, &Record::Ended { status, alone }.encode())?;
                     return Ok(());
                 }
             }
@@ -74,6 +75,18 @@ pub(super) fn kill_all() -> Result<()> {
         // There was nobody left.
         Ok(()) | Err(Errno(libc::ESRCH)) => process::reap_all(),
         Err(errno) => Err(errno),
+    }
+}
+
+/// Whether all that the payload started has ended too: whoever loses its parent becomes a child of this process.
+fn is_alone() -> Result<bool> {
+    loop {
+        match process::reap_any() {
+            Ok(Some(_another)) => {}
+            Ok(None) => return Ok(false),
+            Err(Errno(libc::ECHILD)) => return Ok(true),
+            Err(errno) => return Err(errno),
+        }
     }
 }
 

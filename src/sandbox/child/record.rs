@@ -27,8 +27,8 @@ pub(crate) enum Record {
     },
     /// Init has made its network namespace.
     Networked,
-    /// The payload ended with this raw wait status.
-    Ended { status: i32 },
+    /// The payload ended with this raw wait status, and so had all that it started, or not.
+    Ended { status: i32, alone: bool },
     /// When a moment was: microseconds of the monotonic clock, modulo 2^32.
     Stamp { moment: Moment, at: u32 },
 }
@@ -50,7 +50,7 @@ impl Record {
             Self::Failed { role: Role::Init, step, errno } => (FAILED_INIT, step, errno),
             Self::Failed { role: Role::Payload, step, errno } => (FAILED_PAYLOAD, step, errno),
             Self::Networked => (NETWORKED, 0, 0),
-            Self::Ended { status } => (ENDED, 0, status),
+            Self::Ended { status, alone } => (ENDED, alone as u16, status),
             Self::Stamp { moment: Moment::Entered, at } => (STAMP, 0, at.cast_signed()),
             Self::Stamp { moment: Moment::Rooted, at } => (STAMP, 1, at.cast_signed()),
             Self::Stamp { moment: Moment::Confined, at } => (STAMP, 2, at.cast_signed()),
@@ -72,7 +72,7 @@ impl Record {
             (FAILED_INIT, _) => Some(Self::Failed { role: Role::Init, step, errno: value }),
             (FAILED_PAYLOAD, _) => Some(Self::Failed { role: Role::Payload, step, errno: value }),
             (NETWORKED, 0) if value == 0 => Some(Self::Networked),
-            (ENDED, 0) => Some(Self::Ended { status: value }),
+            (ENDED, 0 | 1) => Some(Self::Ended { status: value, alone: step == 1 }),
             (STAMP, _) => {
                 let moment = *Moment::ALL.get(usize::from(step))?;
                 Some(Self::Stamp { moment, at: value.cast_unsigned() })
@@ -102,7 +102,8 @@ mod tests {
         fn decode_undoes_encode(step: u16, value: i32, payload: bool) {
             let role = if payload { Role::Payload } else { Role::Init };
             let stamps = Moment::ALL.map(|moment| Record::Stamp { moment, at: value.cast_unsigned() });
-            for record in [Record::Failed { role, step, errno: value }, Record::Networked, Record::Ended { status: value }].into_iter().chain(stamps) {
+            let ended = Record::Ended { status: value, alone: payload };
+            for record in [Record::Failed { role, step, errno: value }, Record::Networked, ended].into_iter().chain(stamps) {
                 prop_assert_eq!(Record::decode(&record.encode()), Some(record));
             }
         }

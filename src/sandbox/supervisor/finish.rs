@@ -16,7 +16,7 @@ use crate::sandbox::plan::{Fate, Witness};
 use crate::sandbox::sys::process::Reaped;
 
 use super::verdict::{self, Evidence};
-use super::{Running, micros, millis, usage};
+use super::{Running, micros, millis, scratch, usage};
 
 /// Input and output of the tree. Init's accounting is root's to read, for init is undumpable; wait4 tells
 /// everybody what went to and came from storage. For storage the group's counters come first: they miss nobody.
@@ -51,8 +51,10 @@ impl Running {
     /// Reaps, reads the counters, removes the groups, and writes it all down.
     pub(super) fn finish(mut self) -> Report {
         let ended = Instant::now();
-        let (reaped, moved) = self.reap();
-        let mut figures = self.figures();
+        let figures = self.figures.take().unwrap_or_else(|| self.read_figures());
+        // After init's own figures were read: a process that was reaped has none.
+        let reaped = self.process.take().and_then(|process| process.reap().ok());
+        let removed = self.remove();
         let limits = &self.terms.policy.limits;
         let samples = self.samples.take();
         let rusage_cpu = reaped.map(|reaped| reaped.user_us + reaped.system_us);
@@ -105,7 +107,7 @@ impl Running {
                     .with_hint("somebody outside killed it, or the kernel refused it a system call; the run was ended"),
             );
         }
-        if let (None, Some(error)) = (&self.failure, figures.error.take()) {
+        if let (None, Err(error)) = (&self.failure, removed) {
             self.failure = Some(error);
         }
         let (verdict, error) = self.judge(&evidence, limits);
@@ -140,7 +142,7 @@ impl Running {
             },
             memory: Memory { peak_bytes: memory_peak, source: memory_source, oom_kills: figures.oom_kills },
             tasks: Tasks { peak: tasks_peak, source: tasks_source, refused_forks: figures.refused_forks },
-            io: io_report(moved, reaped, figures.storage),
+            io: io_report(figures.moved, reaped, figures.storage),
             sched: Sched {
                 voluntary_switches: reaped.map(|reaped| reaped.voluntary_switches),
                 involuntary_switches: reaped.map(|reaped| reaped.involuntary_switches),
@@ -168,17 +170,12 @@ impl Running {
         (verdict, Some(ErrorInfo::from(error)))
     }
 
-    /// Waits for init's end, and reads what only the not yet reaped process tells.
-    fn reap(&mut self) -> (Option<Reaped>, Option<usage::Moved>) {
-        let Some(process) = self.process.take() else { return (None, None) };
-        let moved = self.ended.and_then(|_| usage::moved(process.pid));
-        (process.reap().ok(), moved)
-    }
-
-    /// The group's counters, and then its end.
-    fn figures(&mut self) -> Figures {
-        let guard = &mut self.guard;
-        let mut figures = Figures {
+    /// The group's counters, and what only the not yet reaped init tells. Of a run that is over: nobody but init may be
+    /// left to be counted.
+    pub(super) fn read_figures(&self) -> Figures {
+        let guard = &self.guard;
+        let over = self.status.is_some() || self.ended.is_some();
+        Figures {
             cpu_us: guard.cpu_us(),
             user_system_us: guard.user_system_us(),
             throttled_us: guard.throttled_us(),
@@ -187,15 +184,16 @@ impl Running {
             tasks_peak: guard.tasks_peak(),
             refused_forks: guard.refused_forks(),
             storage: guard.storage(),
-            error: None,
-        };
-        figures.error = guard.remove().err();
-        // After the groups: nobody is left to make anything in it.
-        if let Some(scratch) = &mut self.scratch {
-            let removed = scratch.remove();
-            figures.error = figures.error.or(removed.err());
+            moved: self.process.as_ref().filter(|_| over).and_then(|process| usage::moved(process.pid)),
         }
-        figures
+    }
+
+    /// Removes the groups and the directory of the run.
+    fn remove(&mut self) -> Result<(), Error> {
+        let groups = self.guard.remove();
+        // After the groups: nobody is left to make anything in it. Also where a group could not be removed.
+        let scratch = self.scratch.as_mut().map_or(Ok(()), scratch::Scratch::remove);
+        groups.and(scratch)
     }
 
     /// What held. All witnesses of the child are steps without which the program would not have started.
@@ -268,8 +266,9 @@ impl Running {
     }
 }
 
-/// The group's counters at the end.
-struct Figures {
+/// What was counted of a run, at its end.
+#[derive(Debug)]
+pub(super) struct Figures {
     cpu_us: Option<u64>,
     user_system_us: Option<(u64, u64)>,
     throttled_us: Option<u64>,
@@ -278,5 +277,5 @@ struct Figures {
     tasks_peak: Option<u64>,
     refused_forks: Option<u64>,
     storage: Option<(u64, u64)>,
-    error: Option<Error>,
+    moved: Option<usage::Moved>,
 }

@@ -89,7 +89,8 @@ pub struct Running {
     scratch: Option<scratch::Scratch>,
     /// `None` after its end: the program runs, or the set-up failed.
     setup_pipe: Option<OwnedFd>,
-    status_pipe: OwnedFd,
+    /// `None` when nothing more can come from it.
+    status_pipe: Option<OwnedFd>,
     /// `None` once the run is being ended.
     tie: Option<OwnedFd>,
     stdin: Input,
@@ -111,6 +112,8 @@ pub struct Running {
     /// The program was executed: every step of the set-up succeeded.
     ran: bool,
     status: Option<i32>,
+    /// What was counted, read before init's end where init had said that nobody else was left.
+    figures: Option<finish::Figures>,
     ended: Option<Instant>,
     drain_until: Option<Instant>,
 }
@@ -213,7 +216,7 @@ pub(super) fn launch(
         guard,
         scratch,
         setup_pipe: Some(ends.setup),
-        status_pipe: ends.status,
+        status_pipe: Some(ends.status),
         tie: Some(ends.tie),
         stdin: Input::new(ends.stdin, bytes, from),
         stdout,
@@ -232,6 +235,7 @@ pub(super) fn launch(
         output_cut: false,
         ran: false,
         status: None,
+        figures: None,
         ended: None,
         drain_until: None,
         terms: Arc::clone(terms),
@@ -298,6 +302,7 @@ fn millis(duration: Duration) -> u64 {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Event {
     Ended,
+    Status,
     Setup,
     Signal,
     Oom,
@@ -384,6 +389,9 @@ impl Running {
         if let (Some(process), None) = (&self.process, self.ended) {
             set.push((Event::Ended, process.pidfd.as_fd(), PollFlags::POLLIN));
         }
+        if let Some(status) = &self.status_pipe {
+            set.push((Event::Status, status.as_fd(), PollFlags::POLLIN));
+        }
         if let Some(setup) = &self.setup_pipe {
             set.push((Event::Setup, setup.as_fd(), PollFlags::POLLIN));
         }
@@ -425,6 +433,11 @@ impl Running {
                 if self.cause.is_some() || self.failure.is_some() {
                     self.drain_until = Some(Instant::now() + DRAIN);
                 }
+            }
+            Event::Status => {
+                // The earlier news first.
+                self.read_setup()?;
+                self.read_status();
             }
             Event::Setup => self.read_setup()?,
             Event::Signal => self.read_signal()?,
@@ -523,9 +536,10 @@ impl Running {
                 return self.read_setup();
             }
             // Init closes its end when it is shut in, the payload by its exec. It is also what is left when
-            // both are killed on the way: then init has ended as well.
+            // both are killed on the way: then init has ended as well. Or it has after a payload that ran, which its
+            // status says.
             News::End => {
-                self.ran = !self.killed && self.init_lives();
+                self.ran |= !self.killed && self.init_lives();
                 let now = process::clock_us().map_err(|errno| refused("read the clock", Errno::from_raw(errno.0)))?;
                 let sent = self.setup.confinement_us.is_some();
                 self.setup.exec_us = sent.then(|| u64::from(now.wrapping_sub(self.last_stamp)));
@@ -549,13 +563,21 @@ impl Running {
     }
 
     fn read_status(&mut self) {
+        let Some(pipe) = &self.status_pipe else { return };
         let mut bytes = [0; record::LEN];
-        if let Ok(record::LEN) = read(&self.status_pipe, &mut bytes)
-            && let Some(Record::Ended { status }) = Record::decode(&bytes)
-        {
+        match read(pipe, &mut bytes) {
+            Err(Errno::EAGAIN | Errno::EINTR) => return,
+            // One record is all that comes, and no init's end without one is a status.
+            Ok(_) | Err(_) => self.status_pipe = None,
+        }
+        if let Some(Record::Ended { status, alone }) = Record::decode(&bytes) {
             self.status = Some(status);
             // Init waits for a payload only after it has let it go.
             self.ran |= self.failure.is_none();
+            if alone {
+                // While init's namespaces end, which takes as long.
+                self.figures = Some(self.read_figures());
+            }
         }
     }
 

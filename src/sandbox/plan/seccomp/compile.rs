@@ -43,7 +43,8 @@ pub(crate) enum CompileError {
 
 /// The program of one rule.
 pub(super) fn program(root: &Rule) -> Result<Vec<libc::sock_filter>, CompileError> {
-    let mut program = Program { reversed: Vec::with_capacity(512), blocks: Vec::with_capacity(64), copies: BTreeMap::new() };
+    let mut program =
+        Program { reversed: Vec::with_capacity(512), blocks: Vec::with_capacity(64), copies: BTreeMap::new() };
     let start = program.rule(root)?;
     // The kernel starts at the first instruction, whatever was written last.
     if start + 1 != program.reversed.len() {
