@@ -12,6 +12,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 
@@ -124,7 +125,8 @@ impl Known {
         if self.0.iter().any(|known| same_path(known, dir)) {
             return true;
         }
-        let real = fs::canonicalize(dir).is_ok_and(|real| real == dir);
+        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let real = openat2(AT_FDCWD, dir, how).is_ok();
         if real {
             self.0.extend(dir.ancestors().map(Path::to_owned));
         }

@@ -211,9 +211,9 @@ impl Plan {
             .collect();
         let groups = cgroup::groups(host, &cgroup_layers, &run.name);
         let cwd = match (command.chdir(), &workspace, policy.workspace.value) {
-            (Some(dir), Some(workspace), _) => workspace.value.join(dir),
+            (Some(dir), Some(workspace), _) => workspace.path.join(dir),
             (Some(dir), None, _) => own.home.join(dir),
-            (None, Some(workspace), Workspace::Read | Workspace::Write) => workspace.value.clone(),
+            (None, Some(workspace), Workspace::Read | Workspace::Write) => workspace.path.clone(),
             (None, _, _) => own.home.clone(),
         };
         if let (Some(dir), view::Inside::Missing | view::Inside::File { .. } | view::Inside::Other) =

@@ -61,7 +61,7 @@ impl View {
     ///
     /// # Errors
     /// A source is missing, or a destination would have to be made inside the host's tree.
-    pub(crate) fn new(policy: &Policy, host: &Host, workspace: Option<&Located<PathBuf>>) -> Result<Self, Error> {
+    pub(crate) fn new(policy: &Policy, host: &Host, workspace: Option<&Found>) -> Result<Self, Error> {
         let mut parts = Vec::new();
         let mut known = Known::default();
         for entry in &policy.view {
@@ -81,13 +81,12 @@ impl View {
             Workspace::Read => Some(Access::Rx),
             Workspace::Write => Some(Access::Rwx),
         };
-        if let (Some(path), Some(access)) = (workspace, access) {
-            let found = find(&host.files, &path.value, &path.origin)?;
+        if let (Some(found), Some(access)) = (workspace, access) {
             // Named once more, for no more than the workspace gives: a list of what is allowed only grows, so this adds
             // nothing.
             parts.retain(|part| {
                 let adds_nothing = matches!(&part.shows, Shows::Bind { found: named, access: asked, .. }
-                    if *named == found && access.includes(*asked));
+                    if named == found && access.includes(*asked));
                 !same_path(&part.dest, &found.path) || !adds_nothing
             });
             if let Some(part) = parts.iter().find(|part| same_path(&part.dest, &found.path)) {
@@ -98,7 +97,7 @@ impl View {
             }
             let dest = found.path.clone();
             let origin = policy.workspace.origin.clone();
-            parts.push(Part { dest, shows: Shows::Bind { found, access, callers: true }, origin });
+            parts.push(Part { dest, shows: Shows::Bind { found: found.clone(), access, callers: true }, origin });
         }
         parts.sort_by(|a, b| in_order(&a.dest, &b.dest));
         let view = Self { parts, files: host.files.clone() };
@@ -306,7 +305,7 @@ mod tests {
         let mut profile = Profile::builtin("strict").unwrap();
         profile.merge(Profile::parse("test.toml", patch).unwrap());
         let policy = Policy::new(&profile).unwrap();
-        let workspace = Located::new("/project".into(), Origin::Default);
+        let workspace = host.files.find(Path::new("/project")).unwrap();
         View::new(&policy, host, Some(&workspace))
     }
 

@@ -4,11 +4,11 @@
 //! Not for: showing it (see `view`).
 //! Runs in: the supervisor.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, ErrorKind, describe_errno};
-use crate::host::{Host, Kind};
-use crate::policy::{Located, Origin, Policy, Workspace};
+use crate::host::{Found, Host, Kind};
+use crate::policy::{Policy, Workspace};
 use crate::sandbox::Command;
 
 /// Places that are the system's or everybody's: nobody works in one of them itself.
@@ -21,7 +21,7 @@ const SYSTEM_DIRS: [&str; 17] = [
 const RESERVED: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// The directory to show, if the policy shows one.
-pub(super) fn choose(policy: &Policy, host: &Host, command: &Command) -> Result<Option<Located<PathBuf>>, Error> {
+pub(super) fn choose(policy: &Policy, host: &Host, command: &Command) -> Result<Option<Found>, Error> {
     if policy.workspace.value == Workspace::None {
         return Ok(None);
     }
@@ -29,7 +29,6 @@ pub(super) fn choose(policy: &Policy, host: &Host, command: &Command) -> Result<
         Some(path) => (true, host.caller.cwd.join(path)),
         None => (false, host.caller.cwd.clone()),
     };
-    let origin = if named { Origin::Flag("--workspace".into()) } else { Origin::Default };
     let shown = path.display();
     let found = host.files.find(&path).map_err(|error| {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
@@ -38,11 +37,11 @@ pub(super) fn choose(policy: &Policy, host: &Host, command: &Command) -> Result<
     if found.kind != Kind::Dir {
         return Err(Error::new(ErrorKind::Usage, format!("workspace {shown}: not a directory")));
     }
-    let path = found.path;
+    let path = &found.path;
     let refuse = |what: &str, hint: &str| {
         Err(Error::new(ErrorKind::Usage, format!("{} {what}", path.display())).with_hint(hint.to_owned()))
     };
-    if path == Path::new("/") {
+    if path.parent().is_none() {
         return refuse(
             "cannot be the workspace: it is the whole machine",
             "cd into a project directory, or go without one: --no-workspace",
@@ -52,23 +51,25 @@ pub(super) fn choose(policy: &Policy, host: &Host, command: &Command) -> Result<
         return refuse("cannot be the workspace: the jail has its own", "cd into a project directory");
     }
     if named {
-        return Ok(Some(Located::new(path, origin)));
+        return Ok(Some(found));
     }
     let on_purpose = format!("cd into a project directory, or name it on purpose: --workspace {}", path.display());
-    if host.caller.homes.iter().any(|home| home.starts_with(&path)) {
+    if host.caller.homes.iter().any(|home| home.starts_with(path)) {
         let what =
-            if host.caller.homes.contains(&path) { "is your home directory" } else { "holds your home directory" };
+            if host.caller.homes.contains(path) { "is your home directory" } else { "holds your home directory" };
         return refuse(&format!("{what}, which is not shown as a workspace by accident"), &on_purpose);
     }
     if SYSTEM_DIRS.iter().any(|dir| path == Path::new(dir)) {
         return refuse("is a system directory, which is not shown as a workspace by accident", &on_purpose);
     }
-    Ok(Some(Located::new(path, origin)))
+    Ok(Some(found))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
+
     use crate::Profile;
 
     fn chosen(cwd: &str, named: Option<&str>) -> Result<Option<PathBuf>, String> {
@@ -84,7 +85,7 @@ mod tests {
             command = command.workspace(path);
         }
         match choose(&policy, &host, &command) {
-            Ok(found) => Ok(found.map(|found| found.value)),
+            Ok(found) => Ok(found.map(|found| found.path)),
             Err(error) => Err(error.to_string()),
         }
     }
