@@ -39,14 +39,15 @@ Exit codes:
 
 It changes nothing and leaves nothing behind. Run it as the user who will run jail.";
 
-/// What was asked for.
+/// What was asked for. On the heap, and each read and carried out by a function that is not inlined: in one frame with
+/// all the others, a run would touch the stack of every one of them.
 #[derive(Debug)]
 pub(crate) enum Subcommand {
-    Run(RunArgs),
-    Doctor(DoctorArgs),
-    Plan(PlanArgs),
-    Profile(ProfileArgs),
-    Selftest(SelftestArgs),
+    Run(Box<RunArgs>),
+    Doctor(Box<DoctorArgs>),
+    Plan(Box<PlanArgs>),
+    Profile(Box<ProfileArgs>),
+    Selftest(Box<SelftestArgs>),
 }
 
 /// Reads the command line. A subcommand is a subcommand only as the very first word, so that no
@@ -85,10 +86,11 @@ pub(crate) fn parse(mut argv: Vec<OsString>) -> Result<Subcommand, clap::Error> 
     }
 }
 
-fn read<T: CommandFactory + FromArgMatches>(name: &'static str, argv: Vec<OsString>) -> Result<T, clap::Error> {
+#[inline(never)]
+fn read<T: CommandFactory + FromArgMatches>(name: &'static str, argv: Vec<OsString>) -> Result<Box<T>, clap::Error> {
     let mut command = T::command().name(name).bin_name(name);
     let mut matches = command.try_get_matches_from_mut(argv)?;
-    T::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    T::from_arg_matches_mut(&mut matches).map(Box::new).map_err(|error| error.format(&mut command))
 }
 
 /// Runs a program nobody trusts on a machine that matters, and tells the truth about what happened.

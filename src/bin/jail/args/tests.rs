@@ -8,7 +8,7 @@ fn read(words: &[&str]) -> Result<Subcommand, clap::Error> {
 
 fn run(words: &[&str]) -> RunArgs {
     match read(words) {
-        Ok(Subcommand::Run(args)) => args,
+        Ok(Subcommand::Run(args)) => *args,
         other => panic!("{other:?}"),
     }
 }

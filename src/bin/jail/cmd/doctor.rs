@@ -15,6 +15,7 @@ use crate::{FAILED, overrides, render};
 
 const WIDTH: usize = 80;
 
+#[inline(never)]
 pub(crate) fn doctor(args: &DoctorArgs) -> u8 {
     let printed = found(&args.sandbox).and_then(|found| {
         let text = if args.json { render::json(&found)? } else { table(&found) };

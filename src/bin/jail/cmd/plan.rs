@@ -9,6 +9,7 @@ use jail::{Error, Plan};
 use crate::args::PlanArgs;
 use crate::{FAILED, overrides, render};
 
+#[inline(never)]
 pub(crate) fn plan(args: &PlanArgs) -> u8 {
     if args.command.is_empty() {
         render::short_usage();

@@ -17,6 +17,7 @@ use crate::{FAILED, render};
 /// Exit code of `check` when there is something to mend.
 const MISTAKES: u8 = 1;
 
+#[inline(never)]
 pub(crate) fn profile(args: &ProfileArgs) -> u8 {
     match &args.action {
         ProfileAction::List => render::result(&list()),

@@ -10,6 +10,7 @@ use crate::args::{SandboxArgs, SelftestArgs};
 use crate::selftest::{self, Selection};
 use crate::{FAILED, overrides, render};
 
+#[inline(never)]
 pub(crate) fn selftest(args: &SelftestArgs) -> u8 {
     if args.list {
         return render::result(&selftest::list());
