@@ -423,8 +423,7 @@ impl Running {
     fn act_on(&mut self, event: Event) -> Result<(), Error> {
         match event {
             Event::Ended => {
-                self.read_setup()?;
-                self.read_status();
+                self.read_status()?;
                 self.ended = Some(Instant::now());
                 self.stdout.all_written();
                 self.stderr.all_written();
@@ -434,11 +433,7 @@ impl Running {
                     self.drain_until = Some(Instant::now() + DRAIN);
                 }
             }
-            Event::Status => {
-                // The earlier news first.
-                self.read_setup()?;
-                self.read_status();
-            }
+            Event::Status => self.read_status()?,
             Event::Setup => self.read_setup()?,
             Event::Signal => self.read_signal()?,
             Event::Oom => {
@@ -562,11 +557,13 @@ impl Running {
         Ok(())
     }
 
-    fn read_status(&mut self) {
-        let Some(pipe) = &self.status_pipe else { return };
+    fn read_status(&mut self) -> Result<(), Error> {
+        // The earlier news first: of a payload that failed there is a status too.
+        self.read_setup()?;
+        let Some(pipe) = &self.status_pipe else { return Ok(()) };
         let mut bytes = [0; record::LEN];
         match read(pipe, &mut bytes) {
-            Err(Errno::EAGAIN | Errno::EINTR) => return,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
             // One record is all that comes, and no init's end without one is a status.
             Ok(_) | Err(_) => self.status_pipe = None,
         }
@@ -579,6 +576,7 @@ impl Running {
                 self.figures = Some(self.read_figures());
             }
         }
+        Ok(())
     }
 
     fn init_lives(&self) -> bool {
@@ -609,8 +607,10 @@ impl Running {
 
     /// Ends the run for `cause`, unless it is already ending for another, or has ended by itself.
     fn end(&mut self, cause: Cause) {
-        // Nobody waits for it by itself: init's end follows at once.
-        self.read_status();
+        // It may have come since the last look.
+        if let Err(error) = self.read_status() {
+            self.failure.get_or_insert(error);
+        }
         if self.status.is_none() {
             self.cause.get_or_insert(cause);
         }
