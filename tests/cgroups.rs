@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use jail::{Policy, Profile, Sandbox};
 
-use crate::support::{Jail, Run, home_v2, jail_binary, leave_to_another_host, make_room, own_v2, room};
+use crate::support::{Jail, Run, home_v2, is_root, jail_binary, leave_to_another_host, make_room, needs, own_v2, room};
 
 /// The v2 group below which this caller may make groups, or the end of the test.
 macro_rules! home {
@@ -146,6 +146,27 @@ fn v2_figures_come_from_the_groups_counters() {
     for layer in ["cgroup.memory", "cgroup.pids", "cgroup.cpu"] {
         assert_eq!(run.field("/posture/layers")[layer]["witnessed"], true, "{layer} of {run}");
         assert!(detail(&run, layer).starts_with("cgroup v2"), "{run}");
+    }
+}
+
+/// Where init is alone at the end the counters are read before it has gone, else after that.
+#[test]
+fn the_figures_are_the_same_whoever_is_left_at_the_end() {
+    needs!(cgroup);
+    for left in ["", "sleep 30 >/dev/null 2>&1 &"] {
+        let run = Jail::new().run(["sh", "-c", &format!("head -c 25165824 /dev/zero > /tmp/file; {left}")]);
+
+        assert_eq!(run.verdict(), "ok", "{run}");
+        assert!((24 << 20..64 << 20).contains(&run.number("/memory/peak_bytes")), "{run}");
+        assert!((1..1000).contains(&run.number("/time/cpu_ms")), "{run}");
+        assert_eq!(run.number("/tasks/peak"), 2, "the shell and one other: {run}");
+        for source in ["/time/source", "/memory/source", "/tasks/source"] {
+            assert_eq!(run.field(source), "cgroup", "{source} of {run}");
+        }
+        if is_root() {
+            assert!((24 << 20..25 << 20).contains(&run.number("/io/write_bytes")), "{run}");
+        }
+        run.assert_clean();
     }
 }
 
@@ -478,7 +499,7 @@ fn own_v1(point: &Path) -> PathBuf {
 
 #[test]
 fn v1_groups_that_were_handed_to_a_user_enforce_the_limits() {
-    let (Some(points), true) = (v1(), crate::support::is_root()) else {
+    let (Some(points), true) = (v1(), is_root()) else {
         return leave_to_another_host("v1", "root, and cgroup v1 with memory, pids and cpu");
     };
     let mut groups = Groups::new();
