@@ -158,7 +158,7 @@ fn the_figures_are_the_same_whoever_is_left_at_the_end() {
 
         assert_eq!(run.verdict(), "ok", "{run}");
         assert!((24 << 20..64 << 20).contains(&run.number("/memory/peak_bytes")), "{run}");
-        assert!((1..1000).contains(&run.number("/time/cpu_ms")), "{run}");
+        assert_ne!(run.number("/time/cpu_ms"), 0, "{run}");
         assert_eq!(run.number("/tasks/peak"), 2, "the shell and one other: {run}");
         for source in ["/time/source", "/memory/source", "/tasks/source"] {
             assert_eq!(run.field(source), "cgroup", "{source} of {run}");
