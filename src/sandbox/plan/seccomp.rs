@@ -96,7 +96,7 @@ impl Filter {
             let (allowed, denied) = (Words::of(&syscalls.allow, group), Words::of(&syscalls.deny, group));
             for call in group.calls {
                 let Some(number) = call.number(arch) else { continue };
-                let asked = allowed.name(call) && !denied.name(call);
+                let asked = allowed.names(call) && !denied.names(call);
                 let rule = if asked || group.standing == Standing::Essential {
                     arguments::rule(call.name, net)
                 } else {
@@ -289,7 +289,7 @@ impl<'a> Words<'a> {
         Self { words, whole: words.iter().any(|word| means_all_of(&word.value, group)) }
     }
 
-    fn name(&self, call: &Call) -> bool {
+    fn names(&self, call: &Call) -> bool {
         self.whole || self.words.iter().any(|word| word.value == call.name)
     }
 }

@@ -118,11 +118,11 @@ impl View {
     /// Whether a directory of our own is at `path`: one that our root always has, a scratch file system, or one that
     /// exists because something is shown below it.
     fn is_own_dir(&self, path: &Path) -> bool {
-        let shows = |part: &Part| match part.shows {
+        let needs = |part: &Part| match part.shows {
             Shows::Tmpfs { .. } => lies_in(&part.dest, path),
             Shows::Bind { .. } | Shows::Link { .. } => lies_in(&part.dest, path) && !same_path(&part.dest, path),
         };
-        OWN_DIRS.iter().any(|dir| same_path(Path::new(dir), path)) || self.parts.iter().any(shows)
+        OWN_DIRS.iter().any(|dir| same_path(Path::new(dir), path)) || self.parts.iter().any(needs)
     }
 
     /// Whether `path` has to be made on a file system of ours before something can be put there; false
