@@ -125,13 +125,18 @@ impl Known {
         if self.0.iter().any(|known| same_path(known, dir)) {
             return true;
         }
-        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-        let real = openat2(AT_FDCWD, dir, how).is_ok();
+        let real = has_no_links(dir);
         if real {
             self.0.extend(dir.ancestors().map(Path::to_owned));
         }
         real
     }
+}
+
+/// Whether there is something at a path, and no link on the way or at its end.
+fn has_no_links(path: &Path) -> bool {
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(AT_FDCWD, path, how).is_ok()
 }
 
 /// The file system as the plan looks at it; made up in tests.
@@ -180,7 +185,13 @@ impl Files {
     /// Follows all links, as realpath(3) does.
     pub(crate) fn find(&self, path: &Path) -> io::Result<Found> {
         match self {
-            Self::Real => identify(&fs::canonicalize(path)?),
+            Self::Real => {
+                // Most paths are real, and one call tells; realpath(3) takes one for each directory.
+                let plain = path.has_root() && !path.components().any(|part| part == Component::ParentDir);
+                let real =
+                    if plain && has_no_links(path) { path.components().collect() } else { fs::canonicalize(path)? };
+                identify(&real)
+            }
             #[cfg(any(test, fuzzing))]
             Self::Made(_) => self.identify(path),
         }
@@ -636,6 +647,35 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_found_is_where_realpath_says() {
+        let made = tempfile::tempdir().unwrap();
+        let top = made.path().join("top");
+        fs::create_dir_all(top.join("dir")).unwrap();
+        fs::write(top.join("dir/file"), "").unwrap();
+        std::os::unix::fs::symlink("dir", top.join("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", top.join("dangling")).unwrap();
+
+        for (path, expected) in [
+            ("dir", Ok("dir")),
+            ("./dir//file", Ok("dir/file")),
+            ("dir/", Ok("dir")),
+            ("dir/.", Ok("dir")),
+            ("dir/../dir/file", Ok("dir/file")),
+            ("link", Ok("dir")),
+            ("link/file", Ok("dir/file")),
+            ("link/../dir", Ok("dir")),
+            ("dangling", Err(libc::ENOENT)),
+            ("dir/none", Err(libc::ENOENT)),
+            ("dir/file/", Err(libc::ENOTDIR)),
+            ("dir/file/.", Err(libc::ENOTDIR)),
+        ] {
+            let found = Files::Real.find(&top.join(path));
+            let found = found.map(|found| found.path).map_err(|error| error.raw_os_error().unwrap());
+            assert_eq!(found, expected.map(|real| top.canonicalize().unwrap().join(real)), "{path}");
+        }
+    }
 
     #[test]
     fn a_mount_below_a_root_shows_only_what_is_under_it() {

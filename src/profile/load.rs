@@ -76,13 +76,13 @@ fn find(name_or_path: &str, base: &Path) -> Result<Source, String> {
     }
     for directory in directories() {
         let path = directory.join(format!("{name_or_path}.toml"));
-        // A directory that this user may not enter (HOME of somebody else, after su) holds none of theirs.
-        if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
-            continue;
-        }
+        let closed =
+            || path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
         match read(&path) {
             Ok(text) => return Ok(from_file(name_or_path, &path, text)),
             Err(Unreadable::Missing) => {}
+            // A directory that this user may not enter (HOME of somebody else, after su) holds none of theirs.
+            Err(Unreadable::Other(_)) if closed() => {}
             // A profile that is there but cannot be read is not passed over for one that means something else.
             Err(problem @ Unreadable::Other(_)) => return Err(format!("{}: {problem}", path.display())),
         }

@@ -5,6 +5,7 @@
 //! Not for: which groups and limits (see `plan::cgroup`).
 //! Runs in: the supervisor.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,9 +13,12 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal;
+use nix::unistd::Pid;
 
 use crate::error::{Error, ErrorKind, describe};
 use crate::host::{CgroupVersion, Controller, text};
@@ -115,7 +119,7 @@ impl Guard {
     /// Takes the event back.
     pub(super) fn clear_oom_event(&self) -> io::Result<()> {
         match self.watch.as_ref().map(|watch| watch.event.read()) {
-            Some(Err(errno)) if errno != nix::errno::Errno::EAGAIN => Err(errno.into()),
+            Some(Err(errno)) if errno != Errno::EAGAIN => Err(errno.into()),
             Some(Ok(_) | Err(_)) | None => Ok(()),
         }
     }
@@ -313,12 +317,8 @@ pub(super) fn sweep(groups: &Groups) {
         return;
     }
     let Ok(entries) = fs::read_dir(first) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        if !name.to_str().is_some_and(is_dead) {
-            continue;
-        }
-        let Ok(_held) = lock(&entry.path()) else { continue };
+    for name in dead(entries.flatten().map(|entry| entry.file_name())) {
+        let Ok(_held) = lock(&first.join(&name)) else { continue };
         // The first goes last here too. What cannot be removed is in use.
         for home in homes.iter().rev() {
             if fs::remove_dir(home.join(&name)).is_err() {}
@@ -326,13 +326,40 @@ pub(super) fn sweep(groups: &Groups) {
     }
 }
 
-/// Whether this is the name of a run whose supervisor is gone. One that cannot be looked at, for want of a
-/// descriptor or of memory, is not.
-pub(super) fn is_dead(name: &str) -> bool {
-    owner(name).is_some_and(|(pid, started)| match stat(pid) {
+/// The names of runs among these whose supervisor is gone. One that cannot be looked at, for want of a descriptor or of
+/// memory, is not.
+///
+/// That a pid is nobody's any more is one call. Whether it is somebody else's by now, to whom the kernel gave the number
+/// again, is a look into /proc that takes a hundred times as long: one of the names gets it each time, by chance, so
+/// that a start beside a thousand others does not look at each of them.
+pub(super) fn dead(names: impl Iterator<Item = OsString>) -> Vec<String> {
+    let chance = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    dead_of(names, chance as usize)
+}
+
+fn dead_of(names: impl Iterator<Item = OsString>, chance: usize) -> Vec<String> {
+    let names = names.filter_map(|name| name.into_string().ok()).filter_map(|name| Some((owner(&name)?, name)));
+    let (mut taken, mut dead): (Vec<_>, Vec<_>) = names.partition(|&((pid, _), _)| exists(pid));
+    if let Some(place) = chance.checked_rem(taken.len()) {
+        let ((pid, started), name) = taken.swap_remove(place);
+        if is_another(pid, started) {
+            dead.push(((pid, started), name));
+        }
+    }
+    dead.into_iter().map(|(_, name)| name).collect()
+}
+
+/// kill(2) without a signal. A process that we may not signal is one.
+fn exists(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| signal::kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
+}
+
+/// Whether the process of this number is not the one that was started then.
+fn is_another(pid: u32, started: u64) -> bool {
+    match stat(pid) {
         Ok(stat) => start_time_in(&stat) != Some(started),
         Err(error) => matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)),
-    })
+    }
 }
 
 /// Pid and start time in a group's name.
@@ -374,6 +401,22 @@ mod tests {
         let text = "8:0 rbytes=4096 wbytes=512 rios=1 wios=1 dbytes=0 dios=0\n7:0 \n253:0 rbytes=1 wbytes=0 rios=1\n";
         assert_eq!((io_stat(text, "rbytes"), io_stat(text, "wbytes")), (4097, 512));
         assert_eq!(io_stat("", "rbytes"), 0);
+    }
+
+    #[test]
+    fn the_dead_are_told_from_the_living_and_from_whoever_got_their_number() {
+        let pid = std::process::id();
+        let alive = |number| name(pid, start_time(pid).unwrap(), number);
+        let (gone, reused) = (name(u32::MAX, 1, 0), name(pid, 1, 0));
+        let dead = |names: &[&String], chance| dead_of(names.iter().map(OsString::from), chance);
+
+        assert_eq!(dead(&[&"user.slice".to_owned(), &alive(0)], 0), [""; 0]);
+        assert_eq!(dead(&[&reused], 0), [reused.as_str()]);
+        for chance in 0..6 {
+            let found = dead(&[&alive(0), &gone, &reused, &alive(1)], chance);
+            let expected = if chance % 3 == 1 { vec![&gone, &reused] } else { vec![&gone] };
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{chance}");
+        }
     }
 
     #[test]

@@ -81,11 +81,11 @@ impl Drop for Scratch {
 fn sweep(parent: &Path) {
     let uid = nix::unistd::geteuid().as_raw();
     let Ok(entries) = fs::read_dir(parent) else { return };
-    for entry in entries.flatten() {
-        let dead = entry.file_name().to_str().is_some_and(cgroup::is_dead);
-        let ours = || fs::symlink_metadata(entry.path()).is_ok_and(|data| data.is_dir() && data.uid() == uid);
+    for name in cgroup::dead(entries.flatten().map(|entry| entry.file_name())) {
+        let dir = parent.join(name);
+        let ours = fs::symlink_metadata(&dir).is_ok_and(|data| data.is_dir() && data.uid() == uid);
         // Another run may be faster.
-        if dead && ours() && lock(&entry.path()).is_ok_and(|_held| remove(&entry.path()).is_err()) {}
+        if ours && lock(&dir).is_ok_and(|_held| remove(&dir).is_err()) {}
     }
 }
 
