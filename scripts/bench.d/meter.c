@@ -11,7 +11,8 @@
  * The commands are on stdin, every field ended by a NUL: exit code, stdout, number of words, words. "{n}" in a
  * word becomes a number of its own. A command that ends otherwise ends everything: "! INDEX why", exit 1.
  * One that takes two minutes ends everything as well (SIGALRM).
- * Every other round goes backwards, so that none is always behind the same one.
+ * Each round takes them in an order of its own, the same in every run of this program: what a command leaves to the
+ * kernel (a network namespace is taken down for milliseconds) slows down the next one, which must not always be the same.
  * Build: cc -O2 -static -pthread -o meter meter.c
  */
 #define _GNU_SOURCE
@@ -164,9 +165,16 @@ int main(int argc, char **argv) {
     int rounds = atoi(argv[1]);
     long gap = atol(argv[2]);
     if (gap < -64) fail(-1, "64 at once are the most");
-    for (int round = 0; round < rounds; round++)
+    int order[COMMANDS];
+    for (int i = 0; i < count; i++) order[i] = i;
+    for (int round = 0; round < rounds; round++) {
+        for (int i = count - 1; i > 0; i--) {
+            int other = rand() % (i + 1), index = order[i];
+            order[i] = order[other];
+            order[other] = index;
+        }
         for (int i = 0; i < count; i++) {
-            int index = round % 2 ? count - 1 - i : i;
+            int index = order[i];
             long peak = 0;
             double value;
             if (argv[2][0] == '-') {
@@ -179,5 +187,6 @@ int main(int argc, char **argv) {
             printf("%d %.1f %ld\n", index, value, peak);
             fflush(stdout);
         }
+    }
     return 0;
 }
