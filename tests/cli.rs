@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -14,7 +15,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::Value;
 
-use crate::support::{Jail, Run, copy_program, validate};
+use crate::support::{Jail, Run, copy_program, folder, is_root, jail_binary, validate};
 
 /// Exit code and stderr at once, word for word. Nothing may have gone to stdout.
 #[track_caller]
@@ -328,6 +329,38 @@ fn an_unknown_profile_is_refused_with_a_suggestion() {
     let run = Jail::new().args(["--profile", "strct"]).probe(["cwd"]);
 
     assert_refused(&run, 125, "jail: no profile is named \"strct\" (did you mean strict?)\n");
+}
+
+#[test]
+fn a_closed_directory_of_profiles_is_passed_over_and_a_closed_profile_is_not() {
+    let folder = folder();
+    let jail = folder.path().join("jail");
+    copy_program(&jail_binary(), &jail);
+    let (config, profile) = (folder.path().join("config"), folder.path().join("config/jail/profiles/strict.toml"));
+    fs::create_dir_all(profile.parent().unwrap()).unwrap();
+    fs::write(&profile, "description = \"the caller's own\"\n").unwrap();
+    let shown = |config_mode, profile_mode| {
+        fs::set_permissions(&profile, fs::Permissions::from_mode(profile_mode)).unwrap();
+        fs::set_permissions(&config, fs::Permissions::from_mode(config_mode)).unwrap();
+        let mut command = std::process::Command::new(&jail);
+        command.args(["profile", "show", "strict"]).env("XDG_CONFIG_HOME", &config);
+        if is_root() {
+            // Nothing is closed to root.
+            command.uid(61234).gid(61234);
+        }
+        let output = command.output().unwrap();
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o755)).unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+
+    let (code, text, _) = shown(0o755, 0o644);
+    assert_eq!((code, text.contains("the caller's own")), (Some(0), true), "{text}");
+
+    let refused = format!("jail: {}: cannot be read: permission denied\n", profile.display());
+    assert_eq!(shown(0o755, 0o000), (Some(125), String::new(), refused));
+
+    let (code, text, error) = shown(0o000, 0o644);
+    assert_eq!((code, text.contains("the caller's own"), error.as_str()), (Some(0), false, ""), "{text}");
 }
 
 #[test]
